@@ -1,0 +1,71 @@
+//! The builder.
+
+use crate::Result;
+use layers::{Image, Store};
+use oci_spec::image::Descriptor;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+/// The network of a RUN.
+#[derive(Clone, Debug, Default)]
+pub enum Network {
+    /// A namespace of its own with only loopback.
+    #[default]
+    None,
+    /// The host's.
+    Host,
+    /// One that the caller made (for example on the engine's bridge).
+    Path(PathBuf),
+}
+
+/// What to build.
+pub struct Build<'a> {
+    /// The context's directory. Nothing outside it is ever read.
+    pub context: &'a Path,
+    /// The Dockerfile's text.
+    pub dockerfile: &'a str,
+    /// `--build-arg`; `None` takes nothing.
+    pub args: BTreeMap<String, Option<String>>,
+    /// `--target`.
+    pub target: Option<String>,
+    /// `--label`.
+    pub labels: BTreeMap<String, String>,
+    /// `--no-cache`.
+    pub no_cache: bool,
+    /// The network of each RUN.
+    pub network: Network,
+    /// Where containers of RUN keep their state while they run.
+    pub scratch: &'a Path,
+    /// Finds the image that FROM or COPY --from names, pulling it if it must.
+    pub resolve: &'a dyn Fn(&str) -> std::result::Result<Image, String>,
+}
+
+/// What happens while building, as it happens.
+#[derive(Clone, Debug)]
+pub enum Event<'a> {
+    /// `Step 2/5 : RUN make`.
+    Step {
+        /// From 1.
+        number: usize,
+        /// Of so many.
+        of: usize,
+        /// The instruction as it was written.
+        text: &'a str,
+    },
+    /// ` ---> Using cache`.
+    Cached,
+    /// ` ---> 0123456789ab`: the image so far.
+    Image(&'a str),
+    /// What a RUN printed (stdout and stderr).
+    Output(&'a [u8]),
+    /// Something to be told (`[Warning] ...`).
+    Warning(&'a str),
+}
+
+/// Builds, and returns the manifest of the last (or target) stage. It is in the store, without a name.
+pub fn build(store: &Store, build: &Build, events: &mut dyn FnMut(Event)) -> Result<Descriptor> {
+    let _ = (store, build, events);
+    todo!()
+}

@@ -1,0 +1,3 @@
+//! The engine.
+
+fn main() {}
