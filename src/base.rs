@@ -1,0 +1,1 @@
+//! `teu image base`: an image out of the host itself.

@@ -1,0 +1,1 @@
+//! `teu doctor`: what this kernel can do, and what is lost without it.

@@ -1,0 +1,1 @@
+//! Containers, images, networks, volumes, events: state on disk, and its rules.

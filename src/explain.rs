@@ -1,0 +1,1 @@
+//! `--explain`: the steps of a start, as they happen.

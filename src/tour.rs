@@ -1,0 +1,1 @@
+//! `teu tour`: the main job, step by step.
