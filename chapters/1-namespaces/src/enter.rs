@@ -20,6 +20,8 @@ pub struct Request<'a> {
     pub stdio: Stdio<'a>,
     /// A cgroup v2 directory to be born in.
     pub cgroup: Option<BorrowedFd<'a>>,
+    /// Open `tasks` files of cgroup v1 groups, into each of which the child first writes "0", itself.
+    pub tasks: &'a [BorrowedFd<'a>],
     /// How many descriptors from 3 on it inherits besides.
     pub preserve_fds: u32,
 }
@@ -34,7 +36,7 @@ pub struct Running {
     pub console: Option<OwnedFd>,
 }
 
-/// Makes a child in the target's namespaces that waits (so that the caller can attach it to a cgroup).
+/// Makes a child in the target's namespaces that waits.
 pub fn clone(request: &Request) -> Result<Cloned> {
     let _ = request;
     todo!()

@@ -1,9 +1,9 @@
 //! The container lifecycle (OCI runtime-spec, runtime.md): what `runc` does, as a library.
 
-use crate::{Result, cgroup::Cgroup, stats::Stats};
+use crate::{Result, cgroup::Cgroup, state::State, stats::Stats};
 use namespaces::process::Stdio;
 use nix::{sys::signal::Signal, unistd::Pid};
-use oci_spec::runtime::{LinuxResources, Process, State};
+use oci_spec::runtime::{LinuxResources, Process};
 use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
