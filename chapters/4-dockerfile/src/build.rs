@@ -26,12 +26,17 @@ pub struct Build<'a> {
     pub context: &'a Path,
     /// The Dockerfile's text.
     pub dockerfile: &'a str,
-    /// `--build-arg`; `None` takes nothing.
+    /// The ignore file's text (`NAME.dockerignore`, for a Dockerfile with one of its own). With none, the
+    /// context's `.dockerignore` is read if it is there.
+    pub ignore: Option<&'a str>,
+    /// `--build-arg`; `None` takes nothing. `SOURCE_DATE_EPOCH` among them sets every time that is written.
     pub args: BTreeMap<String, Option<String>>,
     /// `--target`.
     pub target: Option<String>,
     /// `--label`.
     pub labels: BTreeMap<String, String>,
+    /// `--secret`: the file of each id that a `RUN --mount=type=secret` may ask for.
+    pub secrets: BTreeMap<String, PathBuf>,
     /// `--no-cache`.
     pub no_cache: bool,
     /// The network of each RUN.
@@ -44,6 +49,7 @@ pub struct Build<'a> {
 
 /// What happens while building, as it happens.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Event<'a> {
     /// `Step 2/5 : RUN make`.
     Step {
@@ -54,6 +60,12 @@ pub enum Event<'a> {
         /// The instruction as it was written.
         text: &'a str,
     },
+    /// `# Executing 2 build triggers`: the ONBUILD instructions of the base.
+    Triggers(usize),
+    /// ` ---> Running in 0123456789ab`: a container that executes a RUN.
+    Running(&'a str),
+    /// ` ---> Removed intermediate container 0123456789ab`.
+    Removed(&'a str),
     /// ` ---> Using cache`.
     Cached,
     /// ` ---> 0123456789ab`: the image so far.
