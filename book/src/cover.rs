@@ -1,0 +1,88 @@
+//! Which public items of the chapters the book passes over in silence.
+
+use crate::item::{self, CRATES};
+use anyhow::{Context, Result};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
+use syn::{Item, Visibility};
+
+/// The public items of each chapter crate that are not in `shown` (nor any item of theirs).
+pub(crate) fn unseen(root: &Path, shown: &BTreeSet<String>) -> Result<BTreeMap<String, Vec<String>>> {
+    let mut unseen = BTreeMap::new();
+    for (name, file) in CRATES.iter().filter(|(_, file)| file.starts_with("chapters/")) {
+        let mut items = Vec::new();
+        public(root, file, name, &mut items)?;
+        let seen =
+            |item: &String| shown.iter().any(|path| path == item || path.starts_with(&format!("{item}::")));
+        items.retain(|item| !seen(item));
+        if !items.is_empty() {
+            unseen.insert((*name).to_owned(), items);
+        }
+    }
+    Ok(unseen)
+}
+
+/// Collects the paths of the public items in a module's file, and in its public modules' files.
+fn public(root: &Path, file: &str, path: &str, items: &mut Vec<String>) -> Result<()> {
+    let source = fs::read_to_string(root.join(file)).with_context(|| file.to_owned())?;
+    let (dir, name) = file.rsplit_once('/').unwrap_or(("", file));
+    let dir = match name {
+        "lib.rs" | "mod.rs" => dir.to_owned(),
+        _ => file.trim_end_matches(".rs").to_owned(),
+    };
+    for found in syn::parse_file(&source).with_context(|| file.to_owned())?.items {
+        let Some(name) = item::ident(&found).filter(|_| is_public(&found)) else { continue };
+        let path = format!("{path}::{name}");
+        match &found {
+            Item::Mod(module) if module.content.is_none() => {
+                let file = format!("{dir}/{name}.rs");
+                let file = if root.join(&file).is_file() { file } else { format!("{dir}/{name}/mod.rs") };
+                public(root, &file, &path, items)?;
+            }
+            Item::Mod(_) => {}
+            _ => items.push(path),
+        }
+    }
+    Ok(())
+}
+
+fn is_public(item: &Item) -> bool {
+    let visibility = match item {
+        Item::Const(item) => &item.vis,
+        Item::Enum(item) => &item.vis,
+        Item::Fn(item) => &item.vis,
+        Item::Mod(item) => &item.vis,
+        Item::Static(item) => &item.vis,
+        Item::Struct(item) => &item.vis,
+        Item::Trait(item) => &item.vis,
+        Item::Type(item) => &item.vis,
+        _ => return false,
+    };
+    matches!(visibility, Visibility::Public(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_item_is_seen_when_it_or_a_part_of_it_is_shown() {
+        let root = tempfile::tempdir().unwrap();
+        for (_, file) in CRATES.iter().filter(|(_, file)| file.starts_with("chapters/")) {
+            let file = root.path().join(file);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, "").unwrap();
+        }
+        let source = root.path().join("chapters/3-layers/src");
+        fs::write(source.join("lib.rs"), "pub mod store; mod hidden; pub struct Image; struct Own;").unwrap();
+        fs::write(source.join("store.rs"), "pub struct Store; pub fn open() {} pub(crate) fn own() {}")
+            .unwrap();
+        let shown = BTreeSet::from(["layers::store::Store::open".to_owned()]);
+        let unseen = unseen(root.path(), &shown).unwrap();
+        assert_eq!(unseen["layers"], ["layers::store::open", "layers::Image"]);
+        assert_eq!(unseen.len(), 1);
+    }
+}
