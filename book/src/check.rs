@@ -51,9 +51,9 @@ pub(crate) fn check(root: &Path, out: &Path) -> Result<Report> {
             wrong.push(format!("{name} is in no table of contents: add it to SUMMARY.md"));
         }
     }
-    for name in names(&text.join("figures"))? {
+    for name in names(&text.join("img"))? {
         if name.strip_suffix(".svg").is_some_and(|figure| !made.figures.contains(figure)) {
-            wrong.push(format!("no page shows figures/{name}"));
+            wrong.push(format!("no page shows img/{name}"));
         }
     }
 

@@ -5,8 +5,8 @@
 //! | `{{#item PATH}}` | the item, cut from the source, with its file and line |
 //! | ``{{#item PATH from `A` to `B`}}`` | its lines from the first with A to the next with B |
 //! | `{{#see PATH}}` | the item's name, linked to its line |
-//! | `{{#figure NAME CAPTION}}` | `figures/NAME.svg`, in the page, so that it takes the theme's colours |
-//! | `{{#term NAME}}` | a word of the glossary, linked |
+//! | `{{#figure NAME CAPTION}}` | `img/NAME.svg`, in the page, so that it takes the theme's colours |
+//! | `{{#term NAME}}`, `{{#term NAME\|SHOWN}}` | a word of the glossary, linked |
 //! | `{{#predict}} … {{/predict}}` | a question to answer before reading on |
 //! | `{{#answer}} … {{/answer}}` | what is shown only on a click |
 //! | `{{#production}} … {{/production}}` | what production does differently |
@@ -91,9 +91,10 @@ impl Weaver {
             }
             ("#figure", argument) => self.figure(argument),
             ("#term", term) => {
+                let (term, shown) = term.split_once('|').unwrap_or((term, term));
                 let id = self.terms.get(term).map(|term| anchor(term));
                 let id = id.ok_or_else(|| anyhow!("the glossary has no `{term}`"))?;
-                Ok(format!("<a class=\"term\" href=\"glossary.html#{id}\">{term}</a>"))
+                Ok(format!("<a class=\"term\" href=\"glossary.html#{id}\">{shown}</a>"))
             }
             (name, "") => boxed(name, open),
             (name, _) => bail!("no such directive: `{{{{{name}}}}}`"),
@@ -119,7 +120,7 @@ impl Weaver {
 
     fn figure(&mut self, argument: &str) -> Result<String> {
         let (name, caption) = argument.split_once(' ').unwrap_or((argument, ""));
-        let path = self.text.join("figures").join(format!("{name}.svg"));
+        let path = self.text.join("img").join(format!("{name}.svg"));
         let svg = fs::read_to_string(&path).with_context(|| format!("the figure `{name}`"))?;
         if !svg.contains("role=\"img\"") || !svg.contains("aria-label=\"") {
             bail!("the figure `{name}` says nothing to who cannot see it: role=\"img\" aria-label=\"…\"");
