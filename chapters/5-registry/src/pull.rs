@@ -1,8 +1,28 @@
-//! Pull.
+//! Pull: from a name to an image in the store.
+//!
+//! A name leads to a manifest, perhaps by way of an index; the manifest names a configuration and layers by
+//! digest. So only the first answer has to be believed: everything after it is checked. The name is
+//! given last. Whoever interrupts a pull, at any moment, finds no image; the layers that were complete are
+//! blobs in the store like any other, and are not fetched again.
 
-use crate::{Options, Progress, Reference, Result};
+use crate::{
+    Error, Options, Progress, Reference, Result,
+    client::Client,
+    crew,
+    manifest::{self, Document},
+    platform::Platform,
+    resume::Download,
+};
 use layers::Store;
-use oci_spec::image::Descriptor;
+use oci_spec::image::{Descriptor, ImageConfiguration, ImageManifest};
+use std::{
+    collections::HashSet,
+    io::Read,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+/// An index may point to an index, but no one needs more than this.
+const DEPTH: u32 = 3;
 
 /// Brings an image into the store, verified, unpacked, and named by its reference. Returns its manifest.
 pub fn pull(
@@ -11,6 +31,146 @@ pub fn pull(
     options: &Options,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Descriptor> {
-    let _ = (store, reference, options, progress);
-    todo!()
+    let say = |id: &str, status: &str| progress(Progress { id, status, bytes: None });
+    let platform = options.platform.as_deref().map(Platform::parse).transpose()?;
+    let name = reference.familiar();
+
+    let client = Client::new(reference, options, "pull", &[])?;
+    let (top, bytes) = manifest::fetch(&client, reference.target())?;
+    say(reference.target(), &format!("Pulling from {}", reference.repository));
+    let (descriptor, bytes, image) =
+        choose(&client, top.clone(), bytes, &platform.clone().unwrap_or_else(Platform::host))?;
+
+    let (config, config_bytes) = config(&client, &image)?;
+    let made_for = Platform::of_config(&config);
+    if let Some(wanted) = platform.filter(|wanted| !wanted.runs(&made_for)) {
+        return Err(Error::OtherPlatform { name, wanted: wanted.to_string(), has: made_for.to_string() });
+    }
+    receive(&client, store, image.layers(), progress)?;
+
+    // The parts are there. Documents go in now, the one that names the others last.
+    store.put(image.config().media_type().clone(), &config_bytes)?;
+    store.put(descriptor.media_type().clone(), &bytes)?;
+    let whole = store.image(&descriptor)?;
+    store.unpack(&whole)?;
+    for layer in unique(image.layers()) {
+        say(layer.digest().as_ref(), "Pull complete");
+    }
+
+    let known = store.find(&reference.to_string())?;
+    store.tag(&reference.to_string(), &descriptor)?;
+    tracing::info!(target: "step", section = "6.3", call = "rename(2)", "index.json: {reference} is {}", descriptor.digest());
+    say("", &format!("Digest: {}", top.digest()));
+    let news = if known.is_some_and(|known| known.digest() == descriptor.digest()) {
+        "Image is up to date for"
+    } else {
+        "Downloaded newer image for"
+    };
+    say("", &format!("Status: {news} {name}"));
+    Ok(descriptor)
+}
+
+/// From what the name leads to, to one image: through an index, to the entry for `platform`.
+fn choose(
+    client: &Client,
+    mut descriptor: Descriptor,
+    mut bytes: Vec<u8>,
+    platform: &Platform,
+) -> Result<(Descriptor, Vec<u8>, ImageManifest)> {
+    let name = client.reference().familiar();
+    for _ in 0..DEPTH {
+        let index = match manifest::parse(descriptor.media_type(), &bytes, &name)? {
+            Document::Image(image) => return Ok((descriptor, bytes, *image)),
+            Document::Index(index) => index,
+        };
+        let entry = platform.choose(index.manifests()).ok_or_else(|| {
+            let has: Vec<_> =
+                index.manifests().iter().filter_map(Platform::of_entry).map(|p| p.to_string()).collect();
+            Error::Platform { name: name.clone(), wanted: platform.to_string(), has: has.join(", ") }
+        })?;
+        let (found, found_bytes) = manifest::fetch(client, entry.digest().as_ref())?;
+        if found.size() != entry.size() || found.media_type() != entry.media_type() {
+            let why = format!("the index says {} of {} bytes", entry.media_type(), entry.size());
+            return Err(Error::Untrusted { what: format!("the manifest {} of {name}", entry.digest()), why });
+        }
+        (descriptor, bytes) = (found, found_bytes);
+    }
+    Err(Error::Untrusted { what: format!("the index of {name}"), why: "it leads from index to index".into() })
+}
+
+/// Fetches the configuration, and checks that it belongs to this manifest.
+fn config(client: &Client, image: &ImageManifest) -> Result<(ImageConfiguration, Vec<u8>)> {
+    let blob = image.config();
+    let untrusted = |why: String| Error::Untrusted {
+        what: format!("the configuration of {}", client.reference().familiar()),
+        why,
+    };
+    if blob.size() > manifest::LIMIT {
+        return Err(untrusted(format!("it has {} bytes, and {} are allowed", blob.size(), manifest::LIMIT)));
+    }
+    let mut bytes = Vec::new();
+    let never = AtomicBool::new(false);
+    let mut download = Download::new(client, blob, &|_| {}, &never);
+    let read = download.read_to_end(&mut bytes);
+    if let Some(failure) = download.failure.take() {
+        return Err(failure);
+    }
+    read.map_err(|e| untrusted(e.to_string()))?;
+    if manifest::digest(blob.digest().algorithm(), &bytes).as_ref() != Some(blob.digest()) {
+        return Err(untrusted(format!("its digest is not {}", blob.digest())));
+    }
+    let config: ImageConfiguration =
+        serde_json::from_slice(&bytes).map_err(|e| untrusted(format!("it cannot be read: {e}")))?;
+    let (said, found) = (config.rootfs().diff_ids().len(), image.layers().len());
+    if said != found {
+        return Err(untrusted(format!("it speaks of {said} layers, and the manifest of {found}")));
+    }
+    tracing::info!(target: "step", section = "6.3", call = "GET", "blobs/{}: the configuration", blob.digest());
+    Ok((config, bytes))
+}
+
+/// Fetches the layers that are not there, several at a time. Each goes through the store in one pass: it
+/// is hashed, written, inflated and unpacked while it still arrives.
+fn receive(
+    client: &Client,
+    store: &Store,
+    layers: &[Descriptor],
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<()> {
+    let layers = unique(layers);
+    let mut missing = Vec::new();
+    for &layer in &layers {
+        let there = store.has(layer);
+        let status = if there { "Already exists" } else { "Pulling fs layer" };
+        progress(Progress { id: layer.digest().as_ref(), status, bytes: None });
+        if !there {
+            missing.push(layer);
+        }
+    }
+    crew::each(&missing, |layer, stop| {
+        let say = |status, at| {
+            progress(Progress { id: layer.digest().as_ref(), status, bytes: Some((at, layer.size())) });
+        };
+        let watch = |at| say("Downloading", at);
+        let mut download = Download::new(client, layer, &watch, stop);
+        let received = store.receive_layer(layer, &mut download);
+        // Why the download failed says more than that the store did not get all of it.
+        if let Some(failure) = download.failure.take() {
+            return Err(failure);
+        }
+        received?;
+        say("Download complete", layer.size());
+        tracing::info!(target: "step", section = "6.3", call = "GET", "blobs/{}: {} bytes, digest right", layer.digest(), layer.size());
+        if stop.load(Ordering::Relaxed) {
+            Err(Error::Cancelled(client.reference().familiar()))
+        } else {
+            Ok(())
+        }
+    })
+}
+
+/// Each layer once: an image may hold the same one twice.
+fn unique(layers: &[Descriptor]) -> Vec<&Descriptor> {
+    let mut seen = HashSet::new();
+    layers.iter().filter(|layer| seen.insert(layer.digest().to_string())).collect()
 }
