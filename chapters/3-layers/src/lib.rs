@@ -1,5 +1,9 @@
 //! Chapter 3: content-addressed layers, and the overlay that stacks them.
 //!
+//! An image is a stack of directories, each packed as a tar and named by its own digest. This chapter
+//! stores them, unpacks them, lays them over each other, and makes a new one of what was changed. Read in
+//! this order:
+//!
 //! | module | what it explains |
 //! |---|---|
 //! | [`store`] | the image store, which *is* an OCI image layout; blobs by digest |
@@ -9,15 +13,41 @@
 //! | [`diff`] | from a changed directory to a new layer |
 //! | [`bundle`] | from an image to an OCI runtime bundle |
 //! | [`root`] | paths inside an untrusted root |
+//!
+//! And the side rooms, each with one idea:
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | `names` | index.json: names that point to manifests |
+//! | `receive`, `pipe` | a layer received, stored and unpacked in one pass over three threads |
+//! | `settle`, [`stack`] | what a layer needs of those below it, looked up without a mount |
+//! | [`attributes`] | owner, mode, times and xattrs, in the one order that works |
+//! | [`tarball`], `sparse` | what a tar is, read and written |
+//! | [`pack`] | a directory as a tar |
+//! | [`users`] | /etc/passwd and /etc/group of a root |
+//! | [`gc`] | what no image needs any more |
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
+
+pub mod attributes;
 pub mod bundle;
 pub mod diff;
 mod error;
+pub mod gc;
 pub mod image;
+mod names;
 pub mod overlay;
+pub mod pack;
+mod pipe;
+mod receive;
 pub mod root;
+mod settle;
+mod sparse;
+pub mod stack;
 pub mod store;
+pub mod tarball;
 pub mod unpack;
+pub mod users;
 
 pub use error::{Error, Result};
 pub use image::Image;

@@ -1,24 +1,70 @@
-//! The image store: an OCI image layout (image-spec, image-layout.md) in `DIR`, and beside its files
-//! the directory `DIR/.unpacked` of unpacked layers, by chain ID.
+//! The image store: an OCI image layout (image-spec, image-layout.md) in `DIR`.
+//!
+//! ```text
+//! DIR/oci-layout            {"imageLayoutVersion":"1.0.0"}
+//! DIR/index.json            names -> manifests                       (names.rs)
+//! DIR/blobs/sha256/<hex>    manifests, configs, layers: by content
+//! DIR/.unpacked/            layers as directories, by chain ID       (receive.rs)
+//! DIR/.tmp/                 what is being written
+//! DIR/.lock
+//! ```
+//!
+//! The three above are the standard's, and skopeo and umoci read and write them beside us; the rest begins
+//! with a dot, and they leave it alone. A blob's name is the digest of its bytes, so a blob never changes,
+//! is checked by reading it, and is stored once however many images have it.
 
-use crate::{Image, Result};
-use oci_spec::image::{Descriptor, Digest, MediaType};
+use crate::{
+    Error, Result,
+    error::Doing,
+    root::{fresh, remove_at},
+};
+use nix::fcntl::{Flock, FlockArg};
+use oci_spec::image::{Descriptor, Digest, DigestAlgorithm, MediaType, Sha256Digest};
+use sha2::Digest as _;
 use std::{
-    fs::File,
-    io::Write,
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Read, Write},
+    os::{
+        fd::AsFd,
+        unix::fs::{DirBuilderExt, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
+    str::FromStr,
+    time::SystemTime,
 };
 
+/// The largest manifest, index or config that is read: registries have the same limit.
+pub const MAX_DOCUMENT: u64 = 4 << 20;
+
 /// An image store. Any number of processes may use one at the same time.
+#[derive(Debug)]
 pub struct Store {
     root: PathBuf,
 }
 
 impl Store {
-    /// Opens the store, making an empty one where there is none.
+    /// Opens the store, making an empty one where there is none, and sweeps what a killed process left.
     pub fn open(root: &Path) -> Result<Store> {
-        let _ = root;
-        todo!()
+        let doing = || format!("make the image store {}", root.display());
+        for dir in ["blobs/sha256", ".unpacked/sha256", ".unpacked/pending", ".tmp"] {
+            // Only ours to read: an image may hold setuid programs that no other user should reach.
+            DirBuilder::new().recursive(true).mode(0o711).create(root.join(dir)).doing(doing)?;
+        }
+        let root = fs::canonicalize(root).doing(doing)?;
+        let store = Store { root };
+        let lock = store.lock(FlockArg::LockExclusive)?;
+        match fs::read(store.root.join("oci-layout")) {
+            Ok(layout) => check_layout(&layout)?,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                if !store.root.join("index.json").exists() {
+                    store.write_index(&crate::names::empty_index())?;
+                }
+                store.replace("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+            }
+            Err(e) => return Err(e).doing(|| format!("read {}/oci-layout", store.root.display())),
+        }
+        store.sweep(&lock)?;
+        Ok(store)
     }
 
     /// The layout's directory.
@@ -28,123 +74,316 @@ impl Store {
 
     // ---- blobs
 
-    /// Where a blob is, or would be.
+    /// Where a blob is, or would be. A `Digest` has no slash and no dot of its own: its parser saw to it
+    /// that it holds an algorithm's name and a hash, so it is safe as a path (CVE-2024-3727 was not).
     pub fn blob_path(&self, digest: &Digest) -> PathBuf {
-        let _ = digest;
-        todo!()
+        self.root.join("blobs").join(digest.algorithm().as_ref()).join(digest.digest())
     }
 
-    /// Whether it is there, with the size that the descriptor gives.
+    /// Whether it is there, with the size that the descriptor gives. A blob found is a blob that somebody
+    /// is about to use: [`Store::collect`] leaves it alone for a while.
     pub fn has(&self, descriptor: &Descriptor) -> bool {
-        let _ = descriptor;
-        todo!()
+        let Ok(_lock) = self.lock(FlockArg::LockShared) else { return false };
+        let path = self.blob_path(descriptor.digest());
+        let there = known(descriptor.digest()).is_ok()
+            && fs::symlink_metadata(&path).is_ok_and(|m| m.is_file() && m.len() == descriptor.size());
+        if there {
+            freshen(&path);
+        }
+        there
     }
 
-    /// Opens a blob.
+    /// Opens a blob. Its bytes are not checked: who reads it compares the digest.
     pub fn open_blob(&self, digest: &Digest) -> Result<File> {
-        let _ = digest;
-        todo!()
+        known(digest)?;
+        match File::open(self.blob_path(digest)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Err(Error::Missing(format!("blob {digest}"))),
+            other => other.doing(|| format!("open the blob {digest}")),
+        }
     }
 
     /// Reads a whole document (manifest, config): at most 4 MiB, and its digest checked.
     pub fn read(&self, descriptor: &Descriptor) -> Result<Vec<u8>> {
-        let _ = descriptor;
-        todo!()
-    }
-
-    /// Begins a new blob, written beside and visible only after [`Ingest::commit`].
-    pub fn ingest(&self) -> Result<Ingest<'_>> {
-        todo!()
+        let digest = descriptor.digest();
+        if descriptor.size() > MAX_DOCUMENT {
+            return Err(too_big(digest));
+        }
+        let mut bytes = Vec::new();
+        self.open_blob(digest)?
+            .take(MAX_DOCUMENT + 1)
+            .read_to_end(&mut bytes)
+            .doing(|| format!("read the blob {digest}"))?;
+        let what = || format!("the blob {digest}");
+        same(what, &descriptor.size().to_string(), &bytes.len().to_string())?;
+        same(what, digest.as_ref(), hash(digest.algorithm(), &mut bytes.as_slice())?.as_ref())?;
+        Ok(bytes)
     }
 
     /// Stores a small document.
     pub fn put(&self, media_type: MediaType, bytes: &[u8]) -> Result<Descriptor> {
-        let _ = (media_type, bytes);
-        todo!()
+        let mut ingest = self.ingest()?;
+        ingest.write_all(bytes).doing(|| "write a document into the store".into())?;
+        ingest.commit(media_type, None)
     }
 
-    // ---- names
-
-    /// Gives a manifest a name (`org.opencontainers.image.ref.name` in index.json); the name moves if it
-    /// was another's. The engine's names are full references: `docker.io/library/base:latest`.
-    pub fn tag(&self, name: &str, manifest: &Descriptor) -> Result<()> {
-        let _ = (name, manifest);
-        todo!()
+    /// Begins a new blob, written beside and visible only after [`Ingest::commit`].
+    pub fn ingest(&self) -> Result<Ingest<'_>> {
+        let (path, file) = self.temporary_file()?;
+        Ok(Ingest { store: self, file, path, hash: sha2::Sha256::new(), size: 0, written_back: 0 })
     }
 
-    /// Takes a name away. An image with no name left stays, listed without one, until it is removed.
-    pub fn untag(&self, name: &str) -> Result<Option<Descriptor>> {
-        let _ = name;
-        todo!()
+    // ---- what the other halves of the store share
+
+    /// The store's lock: shared to add, exclusive to change names or remove. It goes with its holder, also
+    /// by `kill -9` (flock(2)).
+    pub(crate) fn lock(&self, how: FlockArg) -> Result<Flock<File>> {
+        let path = self.root.join(".lock");
+        let doing = || format!("lock {}", path.display());
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .doing(doing)?;
+        Flock::lock(file, how).map_err(|(_, errno)| errno).doing(doing)
     }
 
-    /// The manifest of exactly this name.
-    pub fn find(&self, name: &str) -> Result<Option<Descriptor>> {
-        let _ = name;
-        todo!()
+    /// A new file in `.tmp`, locked as long as its writer lives: so the sweep knows what nobody writes.
+    fn temporary_file(&self) -> Result<(PathBuf, Flock<File>)> {
+        let path = self.temporary_name();
+        let doing = || format!("make the file {}", path.display());
+        // Shared, against a sweep between the making and the locking.
+        let _lock = self.lock(FlockArg::LockShared)?;
+        let file = OpenOptions::new()
+            .write(true)
+            .read(true)
+            .create_new(true)
+            .mode(0o644)
+            .open(&path)
+            .doing(doing)?;
+        let file = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno).doing(doing)?;
+        Ok((path, file))
     }
 
-    /// Everything in index.json: manifests with their names (none for an untagged image).
-    pub fn list(&self) -> Result<Vec<(Option<String>, Descriptor)>> {
-        todo!()
+    pub(crate) fn temporary_name(&self) -> PathBuf {
+        self.root.join(".tmp").join(format!("{}-{}", std::process::id(), fresh()))
     }
 
-    /// Takes a manifest and all its names out of index.json.
-    pub fn remove(&self, manifest: &Digest) -> Result<()> {
-        let _ = manifest;
-        todo!()
+    /// Replaces one of the layout's own files: all of the new one or all of the old, never a mixture.
+    pub(crate) fn replace(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let doing = || format!("write {}/{name}", self.root.display());
+        let temporary = self.temporary_name();
+        let mut file =
+            OpenOptions::new().write(true).create_new(true).mode(0o644).open(&temporary).doing(doing)?;
+        file.write_all(bytes).doing(doing)?;
+        // The data before the name: after a power cut there must not be a name for nothing.
+        file.sync_all().doing(doing)?;
+        fs::rename(&temporary, self.root.join(name)).doing(doing)?;
+        sync_dir(&self.root)
     }
 
-    /// Removes every blob and unpacked layer that no image needs (those in `keep`, chain IDs in use by
-    /// containers, stay), and what a crash left. Returns the bytes freed.
-    pub fn collect(&self, keep: &[Digest]) -> Result<u64> {
-        let _ = keep;
-        todo!()
+    /// Removes from `.tmp` whatever no living process holds locked.
+    fn sweep(&self, exclusive: &Flock<File>) -> Result<()> {
+        self.sweep_but(exclusive, &[])
     }
 
-    // ---- images
-
-    /// Reads an image; of an index, the one of this machine's platform.
-    pub fn image(&self, descriptor: &Descriptor) -> Result<Image> {
-        let _ = descriptor;
-        todo!()
-    }
-
-    /// Unpacks the layers that are not unpacked yet (in parallel where it can) and returns their
-    /// directories for [`crate::overlay::mount`], topmost first.
-    pub fn unpack(&self, image: &Image) -> Result<Vec<PathBuf>> {
-        let _ = image;
-        todo!()
-    }
-
-    /// Receives one layer in one pass: hashes, stores, inflates, hashes again and unpacks while it is read.
-    /// The blob is visible only if its digest is `descriptor`'s. `parent` is the chain ID below.
-    pub fn receive_layer(&self, descriptor: &Descriptor, from: &mut dyn std::io::Read) -> Result<()> {
-        let _ = (descriptor, from);
-        todo!()
+    /// The same, sparing some.
+    pub(crate) fn sweep_but(&self, _exclusive: &Flock<File>, spared: &[PathBuf]) -> Result<()> {
+        let dir = self.root.join(".tmp");
+        let doing = || format!("sweep {}", dir.display());
+        let parent = File::open(&dir).doing(doing)?;
+        for entry in fs::read_dir(&dir).doing(doing)? {
+            let entry = entry.doing(doing)?;
+            let Ok(file) = File::open(entry.path()) else { continue };
+            if spared.contains(&entry.path()) {
+                continue;
+            }
+            if Flock::lock(file, FlockArg::LockExclusiveNonblock).is_ok() {
+                remove_at(parent.as_fd(), &entry.file_name()).doing(doing)?;
+            }
+        }
+        Ok(())
     }
 }
 
-/// A blob that is being written.
+/// A blob that is being written. Dropped without a commit, it never was.
+#[derive(Debug)]
 pub struct Ingest<'a> {
-    #[expect(dead_code, reason = "to be written")]
     store: &'a Store,
+    file: Flock<File>,
+    path: PathBuf,
+    hash: sha2::Sha256,
+    size: u64,
+    written_back: u64,
 }
 
 impl Write for Ingest<'_> {
-    fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
-        let _ = buf;
-        todo!()
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let n = self.file.write(buf)?;
+        self.hash.update(&buf[..n]);
+        self.size += n as u64;
+        self.write_back();
+        Ok(n)
     }
-    fn flush(&mut self) -> std::io::Result<()> {
-        todo!()
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
 impl Ingest<'_> {
-    /// Makes it visible (fsync, then rename); refuses if `expected` is another digest or size.
-    pub fn commit(self, media_type: MediaType, expected: Option<&Descriptor>) -> Result<Descriptor> {
-        let _ = (media_type, expected);
-        todo!()
+    /// Bytes so far.
+    pub fn size(&self) -> u64 {
+        self.size
     }
+
+    /// Refuses what is not `expected`, before anything is made of it. (A digest other than sha256 is left
+    /// to the commit.)
+    pub fn check(&self, expected: &Descriptor) -> Result<()> {
+        match expected.digest().algorithm() {
+            DigestAlgorithm::Sha256 => self.compare(expected, &sha256_digest(self.hash.clone())?),
+            _ => known(expected.digest()),
+        }
+    }
+
+    fn compare(&self, expected: &Descriptor, digest: &Digest) -> Result<()> {
+        let what = || format!("the blob {}", expected.digest());
+        same(what, &expected.size().to_string(), &self.size.to_string())?;
+        same(what, expected.digest().as_ref(), digest.as_ref())
+    }
+
+    /// Makes it visible (fsync, then rename); refuses if `expected` is another digest or size.
+    pub fn commit(mut self, media_type: MediaType, expected: Option<&Descriptor>) -> Result<Descriptor> {
+        let mut digest = sha256_digest(std::mem::take(&mut self.hash))?;
+        if let Some(expected) = expected {
+            known(expected.digest())?;
+            if *expected.digest().algorithm() != DigestAlgorithm::Sha256 {
+                io::Seek::rewind(&mut &*self.file).doing(|| "read a new blob again".into())?;
+                digest = hash(expected.digest().algorithm(), &mut &*self.file)?;
+            }
+            self.compare(expected, &digest)?;
+        }
+        let doing = || format!("store the blob {digest}");
+        let path = self.store.blob_path(&digest);
+        let dir = path.parent().unwrap_or(&self.store.root);
+        fs::create_dir_all(dir).doing(doing)?;
+        self.file.sync_all().doing(doing)?;
+        {
+            // Against a collect that would take it for old: same name, same bytes, so replacing is no harm.
+            let _lock = self.store.lock(FlockArg::LockShared)?;
+            fs::rename(&self.path, &path).doing(doing)?;
+        }
+        sync_dir(dir)?;
+        Ok(Descriptor::new(media_type, self.size, digest.clone()))
+    }
+
+    /// Has the kernel begin to write to the disk while we are still receiving, so that the fsync at the end
+    /// finds little to do (sync_file_range(2)).
+    fn write_back(&mut self) {
+        const STEP: u64 = 8 << 20;
+        if self.size - self.written_back >= STEP {
+            use std::os::fd::AsRawFd;
+            // SAFETY: takes only numbers, on a descriptor that is open. A failure costs nothing but time.
+            unsafe {
+                libc::sync_file_range(
+                    self.file.as_raw_fd(),
+                    self.written_back as i64,
+                    (self.size - self.written_back) as i64,
+                    libc::SYNC_FILE_RANGE_WRITE,
+                );
+            }
+            self.written_back = self.size;
+        }
+    }
+}
+
+impl Drop for Ingest<'_> {
+    fn drop(&mut self) {
+        // After a commit the name is gone already.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn check_layout(bytes: &[u8]) -> Result<()> {
+    let invalid = |why: String| Error::Document { what: "oci-layout".into(), why };
+    let layout: oci_spec::image::OciLayout =
+        serde_json::from_slice(bytes).map_err(|e| invalid(e.to_string()))?;
+    match layout.image_layout_version().as_str() {
+        "1.0.0" => Ok(()),
+        other => Err(invalid(format!("its version is {other}, and this reads 1.0.0"))),
+    }
+}
+
+/// Only what the image-spec registers, and its parser has checked the length of.
+pub(crate) fn known(digest: &Digest) -> Result<()> {
+    match digest.algorithm() {
+        DigestAlgorithm::Sha256 | DigestAlgorithm::Sha512 => Ok(()),
+        _ => Err(Error::Algorithm(digest.to_string())),
+    }
+}
+
+/// The digest of a stream.
+pub(crate) fn hash(algorithm: &DigestAlgorithm, from: &mut dyn Read) -> Result<Digest> {
+    let doing = || "hash a blob".to_string();
+    let text = match algorithm {
+        DigestAlgorithm::Sha512 => {
+            let mut hash = sha2::Sha512::new();
+            copy_into(from, |bytes| hash.update(bytes)).doing(doing)?;
+            format!("sha512:{}", hex(&hash.finalize()))
+        }
+        _ => {
+            let mut hash = sha2::Sha256::new();
+            copy_into(from, |bytes| hash.update(bytes)).doing(doing)?;
+            format!("sha256:{}", hex(&hash.finalize()))
+        }
+    };
+    Digest::from_str(&text).map_err(|_| Error::Algorithm(text))
+}
+
+/// The sha256 digest of bytes.
+pub fn digest(bytes: &[u8]) -> Result<Digest> {
+    sha256_digest(sha2::Sha256::new_with_prefix(bytes))
+}
+
+pub(crate) fn sha256_digest(hash: sha2::Sha256) -> Result<Digest> {
+    let hex = hex(&hash.finalize());
+    Ok(Sha256Digest::from_str(&hex).map_err(|_| Error::Algorithm(hex))?.into())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn copy_into(from: &mut dyn Read, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+    let mut buf = vec![0; crate::unpack::CHUNK];
+    loop {
+        match from.read(&mut buf)? {
+            0 => return Ok(()),
+            n => each(&buf[..n]),
+        }
+    }
+}
+
+pub(crate) fn same(what: impl Fn() -> String, expected: &str, found: &str) -> Result<()> {
+    if expected == found {
+        return Ok(());
+    }
+    Err(Error::Mismatch { what: what(), expected: expected.into(), found: found.into() })
+}
+
+fn too_big(digest: &Digest) -> Error {
+    Error::Limit { what: format!("the document {digest}"), limit: format!("{} MiB", MAX_DOCUMENT >> 20) }
+}
+
+/// Marks as used now.
+pub(crate) fn freshen(path: &Path) {
+    // Another user's store, mounted read-only perhaps: then nobody collects it either.
+    if let Ok(file) = File::open(path) {
+        let _ = file.set_modified(SystemTime::now());
+    }
+}
+
+pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
+    File::open(dir).and_then(|dir| dir.sync_all()).doing(|| format!("sync {}", dir.display()))
 }
