@@ -1,7 +1,7 @@
 //! From the text to HTML: load it with mdBook, weave each page, render.
 
 use crate::{sources, weave::Weaver};
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 use mdbook_driver::{MDBook, config::Config};
 use std::{
     collections::BTreeSet,
@@ -41,18 +41,18 @@ pub(crate) fn make(root: &Path, out: &Path) -> Result<Made> {
     let mut md = MDBook::load_with_config(&book, config)?;
 
     let mut weaver = Weaver::new(root, &book.join(LANGUAGE))?;
-    let (mut pages, mut failed) = (Vec::new(), None);
+    let (mut pages, mut wrong) = (Vec::new(), Vec::new());
     md.book.for_each_chapter_mut(|page| {
         let file = page.path.as_deref().unwrap_or(Path::new("")).display().to_string();
-        match weaver.page(&page.content).with_context(|| format!("book/{LANGUAGE}/{file}")) {
+        match weaver.page(&page.content) {
             Ok(woven) => page.content = woven,
-            Err(error) => failed = failed.take().or(Some(error)),
+            Err(error) => wrong.push(format!("book/{LANGUAGE}/{file}\n  {error}")),
         }
         let number = page.number.as_ref().map(|n| n.to_string().trim_end_matches('.').to_owned());
         pages.push((number.unwrap_or_default(), page.name.clone(), file));
     });
-    if let Some(error) = failed {
-        return Err(error);
+    if !wrong.is_empty() {
+        bail!("the book cannot be woven\n{}", wrong.join("\n"));
     }
     md.build()?;
     sources::write(root, out)?;

@@ -51,19 +51,19 @@ impl Weaver {
         })
     }
 
-    /// One page, woven. An error names the line.
+    /// One page, woven. The error names each line that could not be.
     pub(crate) fn page(&mut self, page: &str) -> Result<String> {
         let mut woven = String::with_capacity(page.len() * 2);
-        let mut open: Vec<String> = Vec::new();
+        let (mut open, mut wrong) = (Vec::new(), Vec::new());
         for (number, line) in page.lines().enumerate() {
-            let line = self.line(line, &mut open).with_context(|| format!("line {}", number + 1))?;
-            woven.push_str(&line);
+            match self.line(line, &mut open) {
+                Ok(line) => woven.push_str(&line),
+                Err(error) => wrong.push(format!("line {}: {error:#}", number + 1)),
+            }
             woven.push('\n');
         }
-        match open.pop() {
-            Some(name) => bail!("`{{{{#{name}}}}}` is never closed"),
-            None => Ok(woven),
-        }
+        wrong.extend(open.iter().map(|name| format!("`{{{{#{name}}}}}` is never closed")));
+        if wrong.is_empty() { Ok(woven) } else { bail!(wrong.join("\n  ")) }
     }
 
     fn line(&mut self, line: &str, open: &mut Vec<String>) -> Result<String> {
