@@ -59,7 +59,7 @@ pub(crate) struct Call<'a> {
     method: Method,
     path: String,
     headers: Vec<(&'static str, String)>,
-    body: Option<Bytes>,
+    body: Option<(&'static str, Bytes)>,
 }
 
 impl Client {
@@ -167,8 +167,14 @@ impl Call<'_> {
 
     /// Gives it a JSON document as its body.
     pub(crate) fn body(mut self, document: &impl Serialize) -> Result<Self> {
-        self.body = Some(serde_json::to_vec(document)?.into());
+        self.body = Some(("application/json", serde_json::to_vec(document)?.into()));
         Ok(self)
+    }
+
+    /// Gives it a tar as its body.
+    pub(crate) fn tar(mut self, bytes: Vec<u8>) -> Self {
+        self.body = Some(("application/x-tar", bytes.into()));
+        self
     }
 
     /// Sends it; the answer is a JSON document.
@@ -236,10 +242,11 @@ impl Call<'_> {
         if upgrade {
             request = request.header(header::CONNECTION, "Upgrade").header(header::UPGRADE, "tcp");
         }
-        if self.body.is_some() {
-            request = request.header(header::CONTENT_TYPE, "application/json");
+        let (kind, bytes) = self.body.clone().unwrap_or_default();
+        if !kind.is_empty() {
+            request = request.header(header::CONTENT_TYPE, kind);
         }
-        let body = Full::new(self.body.clone().unwrap_or_default()).map_err(|never| match never {});
+        let body = Full::new(bytes).map_err(|never| match never {});
         Ok(request.body(body.boxed_unsync())?)
     }
 }

@@ -9,6 +9,7 @@
 //! | [`table`], [`template`], [`size`] | how answers are shown |
 //! | the others | the commands, a group each |
 
+mod archive;
 mod attach;
 mod auth;
 mod connect;
@@ -26,6 +27,8 @@ mod stream;
 mod system;
 mod table;
 mod template;
+
+pub(crate) use system::architecture;
 
 use clap::{Parser, Subcommand};
 use http::Client;
@@ -59,10 +62,31 @@ enum Command {
     History(images::History),
     Pull(pull::Pull),
     Push(pull::Push),
+    Save(archive::Save),
+    Load(archive::Load),
+    /// Images: make, list, remove, …
+    #[command(subcommand)]
+    Image(Image),
     Version(system::Version),
     Info(system::Info),
     /// Run the daemon
     Daemon(crate::server::Options),
+}
+
+/// `teu image …`.
+#[derive(Debug, Subcommand)]
+enum Image {
+    Base(crate::base::Base),
+    History(images::History),
+    Load(archive::Load),
+    #[command(visible_alias = "list")]
+    Ls(images::Images),
+    Pull(pull::Pull),
+    Push(pull::Push),
+    #[command(visible_alias = "remove")]
+    Rm(images::Rmi),
+    Save(archive::Save),
+    Tag(images::Tag),
 }
 
 /// Parses the command line and does what it says.
@@ -95,17 +119,32 @@ fn talk(line: &Line) -> anyhow::Result<u8> {
             Command::Attach(args) => run::attach(client, args).await,
             Command::Wait(args) => run::wait(client, args).await,
             Command::Ps(args) => ps::ps(client, args).await,
-            Command::Images(args) => images::images(client, args).await,
-            Command::Rmi(args) => images::rmi(client, args).await,
-            Command::Tag(args) => images::tag(client, args).await,
-            Command::History(args) => images::history(client, args).await,
-            Command::Pull(args) => pull::pull_command(client, args).await,
-            Command::Push(args) => pull::push_command(client, args).await,
+            Command::Images(args) | Command::Image(Image::Ls(args)) => images::images(client, args).await,
+            Command::Rmi(args) | Command::Image(Image::Rm(args)) => images::rmi(client, args).await,
+            Command::Tag(args) | Command::Image(Image::Tag(args)) => images::tag(client, args).await,
+            Command::History(args) | Command::Image(Image::History(args)) => {
+                images::history(client, args).await
+            }
+            Command::Pull(args) | Command::Image(Image::Pull(args)) => pull::pull_command(client, args).await,
+            Command::Push(args) | Command::Image(Image::Push(args)) => pull::push_command(client, args).await,
+            Command::Save(args) | Command::Image(Image::Save(args)) => archive::save(client, args).await,
+            Command::Load(args) | Command::Image(Image::Load(args)) => archive::load(client, args).await,
+            Command::Image(Image::Base(args)) => archive::base(client, args).await,
             Command::Version(args) => system::version(client, args).await,
             Command::Info(args) => system::info(client, args).await,
             Command::Daemon(_) => Ok(0),
         }
     })
+}
+
+/// A name of an image with its tag: `base:latest`.
+pub(crate) fn familiar_name(name: &str) -> String {
+    pull::familiar(name)
+}
+
+/// The same with its registry: `docker.io/library/base:latest`.
+pub(crate) fn full_name(name: &str) -> String {
+    pull::full(&pull::familiar(name))
 }
 
 /// `teu ps | head -1` ends as quietly as `ls | head -1`. (Rust ignores SIGPIPE, and then printing panics.)
