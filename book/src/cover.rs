@@ -1,7 +1,7 @@
 //! Which public items of the chapters the book passes over in silence.
 
-use crate::item::{self, CRATES};
 use anyhow::{Context, Result};
+use lab::source::{self as item, CRATES};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,

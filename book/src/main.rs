@@ -12,7 +12,6 @@
 
 mod check;
 mod cover;
-mod item;
 mod make;
 mod serve;
 mod sources;

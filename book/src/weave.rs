@@ -11,8 +11,8 @@
 //! | `{{#answer}} … {{/answer}}` | what is shown only on a click |
 //! | `{{#production}} … {{/production}}` | what production does differently |
 
-use crate::item;
 use anyhow::{Context, Result, anyhow, bail};
+use lab::source as item;
 use std::{
     collections::BTreeSet,
     fs,

@@ -6,11 +6,11 @@
 
 use anyhow::{Context, Result, anyhow, bail};
 use proc_macro2::LineColumn;
-use std::{fs, path::Path};
+use std::{fs, ops::Range, path::Path};
 use syn::{Attribute, ImplItem, Item, spanned::Spanned};
 
-/// Each crate that the book shows, and the file in which its root module is.
-pub(crate) const CRATES: [(&str, &str); 7] = [
+/// Each crate that can be shown or asked for, and the file in which its root module is.
+pub const CRATES: [(&str, &str); 7] = [
     ("namespaces", "chapters/1-namespaces/src/lib.rs"),
     ("cgroups", "chapters/2-cgroups/src/lib.rs"),
     ("layers", "chapters/3-layers/src/lib.rs"),
@@ -22,37 +22,81 @@ pub(crate) const CRATES: [(&str, &str); 7] = [
 
 /// Lines of a source file.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Listing {
+pub struct Listing {
     /// The file, from the workspace's root.
-    pub(crate) file: String,
+    pub file: String,
     /// Its first line, from 1.
-    pub(crate) line: usize,
+    pub line: usize,
     /// The lines, without the indentation that all of them share.
-    pub(crate) text: String,
+    pub text: String,
 }
 
 /// Finds `path` in the workspace at `root`. A module gives its doc comment, everything else itself with
 /// its docs and attributes.
-pub(crate) fn cut(root: &Path, path: &str) -> Result<Listing> {
+pub fn cut(root: &Path, path: &str) -> Result<Listing> {
+    match find(root, path)? {
+        (module, Some(lines), _) => module.lines(lines),
+        (module, None, _) => {
+            let docs = module.docs.ok_or_else(|| anyhow!("`{path}`: {} has no `//!` docs", module.file))?;
+            module.lines(docs)
+        }
+    }
+}
+
+/// The body of a function: what stands between its braces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Body {
+    /// The file, from the workspace's root.
+    pub file: String,
+    /// The bytes between the braces.
+    pub range: Range<usize>,
+    /// They, as they are now.
+    pub text: String,
+}
+
+/// Finds the body of the function or method `path`.
+pub fn body(root: &Path, path: &str) -> Result<Body> {
+    let (module, _, block) = find(root, path)?;
+    let range = block.ok_or_else(|| anyhow!("`{path}` in {} is not a function", module.file))?;
+    let text = module.source[range.clone()].to_owned();
+    Ok(Body { file: module.file, range, text })
+}
+
+/// Puts other bodies in the place of these functions', in the workspace at `root`.
+pub fn replace(root: &Path, bodies: &[(&str, String)]) -> Result<()> {
+    for (path, text) in bodies {
+        // Found anew each time: the one before has moved what stands behind it.
+        let Body { file, range, .. } = body(root, path)?;
+        let name = root.join(&file);
+        let mut source = fs::read_to_string(&name).with_context(|| file.clone())?;
+        source.replace_range(range, text);
+        fs::write(&name, source).with_context(|| file.clone())?;
+    }
+    Ok(())
+}
+
+/// Follows a path to its module, and in it to an item's lines and, of a function, the inside of its braces.
+fn find(root: &Path, path: &str) -> Result<(Module, Option<Lines>, Option<Range<usize>>)> {
     let mut names = path.split("::");
     let krate = names.next().unwrap_or_default();
     let (_, file) = CRATES
         .iter()
         .find(|(name, _)| *name == krate)
-        .ok_or_else(|| anyhow!("`{path}`: the book knows no crate `{krate}`"))?;
+        .ok_or_else(|| anyhow!("`{path}`: there is no crate `{krate}`"))?;
     let mut module = Module::read(root, (*file).to_owned())?;
     let names: Vec<&str> = names.collect();
     let mut rest = names.as_slice();
     while let [name, tail @ ..] = rest {
         let item = module.items.iter().find(|item| !is_module(item) && named(item, name));
-        let lines = match (item, tail) {
+        let found = match (item, tail) {
             // `dockerfile::build` may be a module and a function: a function has no inside.
-            (Some(item), []) => Some(span(item)),
+            (Some(Item::Fn(item)), []) => Some((span(item), Some(inside(&item.block)))),
+            (Some(item), []) => Some((span(item), None)),
             (Some(_), [inner]) => within(&module.items, name, inner),
             _ => None,
         };
-        if let Some(lines) = lines {
-            return module.lines(lines);
+        if let Some((lines, block)) = found {
+            return Ok((module, Some(lines), block));
         }
         match module.enter(root, name)? {
             Some(inner) => module = inner,
@@ -62,12 +106,17 @@ pub(crate) fn cut(root: &Path, path: &str) -> Result<Listing> {
         }
         rest = tail;
     }
-    let docs = module.docs.ok_or_else(|| anyhow!("`{path}`: {} has no `//!` docs", module.file))?;
-    module.lines(docs)
+    Ok((module, None, None))
+}
+
+/// The bytes between a block's braces.
+fn inside(block: &syn::Block) -> Range<usize> {
+    let braces = block.brace_token.span;
+    braces.open().byte_range().end..braces.close().byte_range().start
 }
 
 /// From the first line that holds `from` to the next that holds `to`: for a function explained in pieces.
-pub(crate) fn piece(listing: Listing, from: &str, to: &str) -> Result<Listing> {
+pub fn piece(listing: Listing, from: &str, to: &str) -> Result<Listing> {
     let lines: Vec<&str> = listing.text.lines().collect();
     let find = |what: &str, after: usize| {
         let at = lines.iter().skip(after).position(|line| line.contains(what));
@@ -134,16 +183,21 @@ impl Module {
 }
 
 /// A method, an associated item or a variant: what `Type::inner` can mean.
-fn within(items: &[Item], outer: &str, inner: &str) -> Option<Lines> {
+fn within(items: &[Item], outer: &str, inner: &str) -> Option<(Lines, Option<Range<usize>>)> {
     items.iter().find_map(|item| match item {
         Item::Impl(block) => {
             let syn::Type::Path(path) = &*block.self_ty else { return None };
             path.path.segments.last().filter(|last| last.ident == outer)?;
-            block.items.iter().find(|item| impl_ident(item).is_some_and(|name| name == inner)).map(span)
+            let item = block.items.iter().find(|item| impl_ident(item).is_some_and(|name| name == inner))?;
+            let block = if let ImplItem::Fn(function) = item { Some(inside(&function.block)) } else { None };
+            Some((span(item), block))
         }
-        Item::Enum(item) if item.ident == outer => item.variants.iter().find(|v| v.ident == inner).map(span),
+        Item::Enum(item) if item.ident == outer => {
+            item.variants.iter().find(|v| v.ident == inner).map(|v| (span(v), None))
+        }
         Item::Trait(item) if item.ident == outer => {
-            item.items.iter().find(|i| matches!(i, syn::TraitItem::Fn(f) if f.sig.ident == inner)).map(span)
+            let function = |i: &&syn::TraitItem| matches!(i, syn::TraitItem::Fn(f) if f.sig.ident == inner);
+            item.items.iter().find(function).map(|f| (span(f), None))
         }
         _ => None,
     })
@@ -158,7 +212,8 @@ fn impl_ident(item: &ImplItem) -> Option<&syn::Ident> {
     }
 }
 
-pub(crate) fn ident(item: &Item) -> Option<&syn::Ident> {
+/// The name that an item declares, if it declares one.
+pub fn ident(item: &Item) -> Option<&syn::Ident> {
     match item {
         Item::Const(item) => Some(&item.ident),
         Item::Enum(item) => Some(&item.ident),
@@ -204,5 +259,40 @@ fn dedent(lines: &[&str]) -> String {
 }
 
 #[cfg(test)]
-#[path = "item_tests.rs"]
-mod tests;
+#[path = "source_tests.rs"]
+mod listings;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn crate_with(text: &str) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().expect("a directory");
+        let source = dir.path().join("chapters/1-namespaces/src");
+        fs::create_dir_all(&source).expect("made");
+        fs::write(source.join("lib.rs"), "mod rooms;\n").expect("written");
+        fs::write(source.join("rooms.rs"), text).expect("written");
+        dir
+    }
+
+    #[test]
+    fn a_body_is_what_stands_between_the_braces() {
+        let dir = crate_with(
+            "struct S;\nimpl S {\n    /// Ä.\n    fn f(&self) -> u8 { 1 }\n}\n/// Free.\nfn g() {\n    h();\n}\n",
+        );
+        assert_eq!(body(dir.path(), "namespaces::rooms::S::f").expect("found").text, " 1 ");
+        assert_eq!(body(dir.path(), "namespaces::rooms::g").expect("found").text, "\n    h();\n");
+        assert!(body(dir.path(), "namespaces::rooms::S").is_err());
+        assert!(body(dir.path(), "namespaces::rooms::gone").is_err());
+    }
+
+    #[test]
+    fn bodies_are_replaced_each_in_its_place() {
+        let dir = crate_with("fn a() { 1 }\nfn b() { 2 }\n");
+        let new =
+            [("namespaces::rooms::a", " one() ".to_owned()), ("namespaces::rooms::b", " two() ".to_owned())];
+        replace(dir.path(), &new).expect("replaced");
+        let text = fs::read_to_string(dir.path().join("chapters/1-namespaces/src/rooms.rs")).expect("read");
+        assert_eq!(text, "fn a() { one() }\nfn b() { two() }\n");
+    }
+}

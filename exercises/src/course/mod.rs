@@ -1,0 +1,80 @@
+//! The exercises. To add one: a file here with a `pub const EXERCISE`, and its line in [`ALL`].
+
+use crate::{bundle::Bundle, facts, run::Running, verdict::Verdict};
+use std::path::Path;
+
+mod loopback;
+mod pivot;
+mod private;
+
+/// Every exercise, in the order in which they are best done.
+pub const ALL: &[&Exercise] = &[&loopback::EXERCISE, &private::EXERCISE, &pivot::EXERCISE];
+
+/// One exercise.
+pub struct Exercise {
+    /// `namespaces/pivot`.
+    pub id: &'static str,
+    /// A few words.
+    pub title: &'static str,
+    /// The book's section.
+    pub section: &'static str,
+    /// The functions whose bodies are missing, by their paths in the chapter code.
+    pub items: &'static [&'static str],
+    /// The chapter's program, by which the check sees what was written.
+    pub program: &'static str,
+    /// What it earns.
+    pub points: u32,
+    /// What to write.
+    pub task: &'static str,
+    /// What must hold, whatever the code looks like.
+    pub invariants: &'static [&'static str],
+    /// A question to answer before any code is written.
+    pub predict: &'static str,
+    /// From gentle to nearly there.
+    pub hints: [&'static str; 3],
+    /// A question for afterwards, and its answer.
+    pub why: (&'static str, &'static str),
+    /// Looks at what the program does. It gets the program and an empty directory of its own.
+    pub check: fn(&Path, &Path) -> anyhow::Result<Verdict>,
+    /// Wrong answers: what each is, its body, and a word that the verdict must say of it.
+    pub wrong: &'static [Wrong],
+}
+
+/// A classic mistake.
+pub struct Wrong {
+    /// What is wrong with it.
+    pub name: &'static str,
+    /// The body.
+    pub body: &'static str,
+    /// What the verdict must say.
+    pub told: &'static str,
+}
+
+/// The exercise of this name, or the only one whose name ends so.
+pub fn find(id: &str) -> anyhow::Result<&'static Exercise> {
+    let ends = |e: &&&Exercise| e.id == id || e.id.split('/').next_back() == Some(id);
+    let found: Vec<_> = ALL.iter().filter(ends).collect();
+    match found[..] {
+        [one] => Ok(one),
+        [] => anyhow::bail!("there is no exercise {id}. `cargo lab list` names them"),
+        _ => {
+            anyhow::bail!("more than one exercise is called {id}; say which chapter's: namespaces/{id}, ...")
+        }
+    }
+}
+
+/// Waits until the container's program runs (it is `cat`, which waits for its input) and returns its process ID; none
+/// if it ended before.
+fn started(running: &mut Running, bundle: &Bundle) -> anyhow::Result<Option<i32>> {
+    let host = facts::namespaces(std::process::id() as i32);
+    let name = bundle.config["hostname"].as_str().unwrap_or_default().len();
+    running.watch(|parent| {
+        facts::children(parent).into_iter().find(|&pid| {
+            let own = facts::namespaces(pid);
+            let program = facts::status(pid, "Name");
+            name > 0
+                && own.get("mnt").is_some_and(|inode| Some(inode) != host.get("mnt"))
+                && matches!(program.as_deref(), Some("cat" | "sh" | "dash" | "bash" | "busybox"))
+        })
+    })
+}

@@ -1,0 +1,122 @@
+//! chroot changes what a process calls `/`; pivot_root changes what the namespace has there.
+
+use super::{Exercise, Wrong};
+use crate::{bundle::Bundle, course::started, run, verdict::Verdict};
+use anyhow::Result;
+use nix::sched::{CloneFlags, setns};
+use std::{fs::File, os::unix::process::CommandExt, path::Path, process::Command};
+
+pub(super) const EXERCISE: Exercise = Exercise {
+    id: "namespaces/pivot",
+    title: "make the new root the root, and let go of the old",
+    section: "7.1",
+    items: &["namespaces::rootfs::pivot"],
+    program: "namespaces",
+    points: 20,
+    task: "`root` is the new root: a mount, with everything mounted in it. Make it the root of the mount namespace, and\n\
+           leave nothing of the host's root behind: not reachable, not mounted. No directory inside the image may be needed\n\
+           for that, since an image may be read-only. `propagation` matters only if it names `shared`.",
+    invariants: &[
+        "whoever enters the mount namespace finds the image at /",
+        "no file system of the host's root is mounted in it any more",
+        "the working directory is the new root",
+    ],
+    predict: "after pivot_root(\".\", \".\"), what is mounted at \"/\"? One thing, or two?",
+    hints: [
+        "pivot_root(2), \"NOTES\": both arguments may be the same directory.",
+        "Then the old root is stacked on the new one at the same place, and is what \".\" means there.",
+        "fchdir into the new root; pivot_root(\".\", \".\"); umount2(\".\", MNT_DETACH); chdir(\"/\").",
+    ],
+    why: (
+        "Why is the unmount a lazy one (MNT_DETACH)?",
+        "The old root holds other mounts, and this process came from it: a plain unmount would find it busy (EBUSY).",
+    ),
+    check,
+    wrong: &[
+        Wrong {
+            name: "chroot instead",
+            body: " let _ = propagation; fchdir(root).doing(|| \"x\".into())?; chroot(\".\").doing(|| \"x\".into())?; chdir(\"/\").doing(|| \"x\".into()) ",
+            told: "the host's root",
+        },
+        Wrong {
+            name: "the old root stays mounted",
+            body: " let _ = propagation; fchdir(root).doing(|| \"x\".into())?; pivot_root(\".\", \".\").doing(|| \"x\".into())?; chdir(\"/\").doing(|| \"x\".into()) ",
+            told: "the host's root",
+        },
+        Wrong {
+            name: "the old root is put below the new one and stays there",
+            body: " let _ = propagation; fchdir(root).doing(|| \"x\".into())?; pivot_root(\".\", \"old\").doing(|| \"x\".into())?; chdir(\"/\").doing(|| \"x\".into()) ",
+            told: "still mounted",
+        },
+        Wrong {
+            name: "a plain unmount",
+            body: " let _ = propagation; fchdir(root).doing(|| \"x\".into())?; pivot_root(\".\", \".\").doing(|| \"x\".into())?; umount2(\".\", MntFlags::empty()).doing(|| \"let go of the old root\".into())?; chdir(\"/\").doing(|| \"x\".into()) ",
+            told: "EBUSY",
+        },
+        Wrong {
+            name: "nothing is done",
+            body: " let _ = (root, propagation); Ok(()) ",
+            told: "ended before",
+        },
+    ],
+};
+
+fn check(program: &Path, dir: &Path) -> Result<Verdict> {
+    let bundle = Bundle::new(dir, "cat")?;
+    bundle.write()?;
+    let mut running = run::start(Command::new(program).arg("run").arg(&bundle.dir))?;
+    let Some(pid) = started(&mut running, &bundle)? else {
+        let ended = running.end()?;
+        return Ok(Verdict::failed(
+            "the container starts",
+            format!("it ended before its program ran: {}", ended.tell()),
+            if ended.untouched() {
+                "the function is still empty"
+            } else if ended.stderr.contains("EBUSY") {
+                "the old root is busy: was the umount detached?"
+            } else {
+                "is the new root the root now, and the working directory in it?"
+            },
+        ));
+    };
+    // From outside: what does somebody find who enters the namespace, at its root and not at the process's?
+    let enter = |words: &[&str]| -> Result<String> {
+        let ns = |kind: &str| File::open(format!("/proc/{pid}/ns/{kind}"));
+        let (user, mount) = (ns("user")?, ns("mnt")?);
+        let mut command = Command::new(words[0]);
+        let ordinary = !nix::unistd::geteuid().is_root();
+        command.args(&words[1..]).env_clear();
+        // SAFETY: between fork and exec only two system calls are made.
+        unsafe {
+            command.pre_exec(move || {
+                if ordinary {
+                    setns(&user, CloneFlags::CLONE_NEWUSER)?; // first: it gives the right to the other
+                }
+                setns(&mount, CloneFlags::CLONE_NEWNS)?;
+                Ok(())
+            });
+        }
+        Ok(String::from_utf8_lossy(&command.output()?.stdout).into_owned())
+    };
+    let marker = enter(&["/bin/cat", "/etc/marker"])?;
+    if marker != bundle.word {
+        return Ok(Verdict::failed(
+            format!(
+                "whoever enters the namespace finds the image at / (its /etc/marker says {})",
+                bundle.word
+            ),
+            "the host's root is there, over or under the image's",
+            "chroot changes only what this process calls /; and after pivot_root(\".\", \".\") the old root must be unmounted",
+        ));
+    }
+    let table = enter(&["/bin/cat", "/proc/self/mountinfo"])?;
+    let old = table.lines().filter_map(|l| l.split(' ').nth(4)).find(|at| at.starts_with("/old"));
+    if let Some(old) = old {
+        return Ok(Verdict::failed(
+            "no file system of the host's root is mounted in the namespace",
+            format!("it is still mounted, at {old}"),
+            "the old root has to be unmounted, wherever it was put",
+        ));
+    }
+    Ok(Verdict::Passed)
+}

@@ -1,0 +1,121 @@
+//! A new mount namespace still shares events with the old one.
+
+use super::{Exercise, Wrong};
+use crate::{bundle::Bundle, course::started, facts, run, verdict::Verdict};
+use anyhow::Result;
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
+use std::{os::unix::process::CommandExt, path::Path, process::Command};
+
+pub(super) const EXERCISE: Exercise = Exercise {
+    id: "namespaces/private",
+    title: "cut the mounts off from the host's",
+    section: "7.1",
+    items: &["namespaces::rootfs::cut_off"],
+    program: "namespaces",
+    points: 15,
+    task: "A new mount namespace begins as a copy of the old one, and where the host made its mounts shared (systemd does)\n\
+           the copies still share: what is mounted here appears there. This function runs first in the new namespace.\n\
+           After it, nothing that the container mounts may be seen outside. `propagation` is linux.rootfsPropagation of the\n\
+           bundle; none means that later mounts of the host still come in.",
+    invariants: &[
+        "no mount of the container appears in the namespace from which it was started",
+        "it holds for every mount in the tree, not only for /",
+    ],
+    predict: "which of the two would pivot_root(2) refuse with EINVAL: a shared new root, or a private one?",
+    hints: [
+        "mount_namespaces(7), \"Shared subtrees\". Four propagation types; two of them keep our mounts to us.",
+        "mount(2) with no source, no type and no data changes the propagation of the mount at the target.",
+        "MS_SLAVE | MS_REC on \"/\". Without MS_REC only the mount at / itself is changed.",
+    ],
+    why: (
+        "Why slave, when private would do?",
+        "With private, a disk that the host mounts later below a directory given to the container would never appear in it.",
+    ),
+    check,
+    wrong: &[
+        Wrong { name: "nothing is done", body: " let _ = propagation; Ok(()) ", told: "appeared outside" },
+        Wrong {
+            name: "only / and not the tree",
+            body: " let _ = propagation; mount(NONE, \"/proc\", NONE, MsFlags::MS_SLAVE, NONE).doing(|| \"x\".into()) ",
+            told: "appeared outside",
+        },
+        Wrong {
+            name: "shared instead of slave",
+            body: " let _ = propagation; mount(NONE, \"/\", NONE, MsFlags::MS_SHARED | MsFlags::MS_REC, NONE).doing(|| \"x\".into()) ",
+            told: "appeared outside",
+        },
+        Wrong {
+            name: "the process ends instead",
+            body: " let _ = propagation; std::process::exit(0) ",
+            told: "ended before",
+        },
+    ],
+};
+
+fn check(program: &Path, dir: &Path) -> Result<Verdict> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(Verdict::NotChecked("a shared mount to look at can only be made by root".into()));
+    }
+    let bundle = Bundle::new(dir, "cat")?;
+    bundle.write()?;
+    let mut command = Command::new(program);
+    command.arg("run").arg(&bundle.dir);
+    // A host as systemd would leave it, in a mount namespace of its own: that is "outside" here.
+    // SAFETY: between fork and exec only two system calls are made.
+    unsafe {
+        command.pre_exec(|| {
+            unshare(CloneFlags::CLONE_NEWNS)?;
+            mount(None::<&str>, "/", None::<&str>, MsFlags::MS_SLAVE | MsFlags::MS_REC, None::<&str>)?;
+            mount(None::<&str>, "/", None::<&str>, MsFlags::MS_SHARED | MsFlags::MS_REC, None::<&str>)?;
+            Ok(())
+        });
+    }
+    let mut running = run::start(&mut command)?;
+    let outside = running.pid();
+    let before = facts::mounts(std::process::id() as i32).len();
+    let Some(pid) = started(&mut running, &bundle)? else {
+        // pivot_root refuses a shared root: then the mounts that leaked are told all the same.
+        let leaked = leaks(outside, &bundle);
+        let ended = running.end()?;
+        let seen = if leaked.is_empty() {
+            format!("it ended before its program ran: {}", ended.tell())
+        } else {
+            format!("mounts of the container appeared outside: {}", leaked.join(", "))
+        };
+        return Ok(Verdict::failed(
+            "the container starts, and keeps its mounts to itself",
+            if ended.stderr.contains("EINVAL") && !seen.contains("appeared outside") {
+                format!(
+                    "{seen} (pivot_root refuses a root that is shared, so its mounts would have appeared outside)"
+                )
+            } else {
+                seen
+            },
+            if ended.untouched() {
+                "the function is still empty"
+            } else {
+                "is / still shared, with all below it?"
+            },
+        ));
+    };
+    let leaked = leaks(outside, &bundle);
+    let inside = facts::mounts(pid).len();
+    Ok(if leaked.is_empty() && inside > 0 && before > 0 {
+        Verdict::Passed
+    } else {
+        Verdict::failed(
+            "outside, no mount of the container is seen",
+            format!("mounts of the container appeared outside: {}", leaked.join(", ")),
+            "is / still shared, with all below it? MS_REC reaches the whole tree",
+        )
+    })
+}
+
+/// What the namespace of `pid` shows mounted below the bundle.
+fn leaks(pid: i32, bundle: &Bundle) -> Vec<String> {
+    let below = bundle.dir.display().to_string();
+    facts::mounts(pid).into_iter().map(|m| m.at).filter(|at| at.starts_with(&below)).collect()
+}

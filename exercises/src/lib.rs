@@ -1,0 +1,25 @@
+//! The lab: the reader writes the engine, function by function, and is graded on what the kernel says happened.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`source`] | an item of the chapter code, found by its path; its body taken out or put in |
+//! | [`course`] | the exercises: a file each, with the task, the hints, the check and the wrong answers |
+//! | [`tree`] | a copy of the engine to build: the reader's, with bodies missing; the grader's, with theirs put in |
+//! | [`bundle`] | a bundle with random values, for a check |
+//! | [`run`] | running what the reader wrote, within limits |
+//! | [`facts`] | what the kernel shows of a process |
+//! | [`verdict`] | what a check found, and how it is told |
+//! | [`progress`] | what has been solved, in a text file |
+//!
+//! Three rules hold. *One source*: an exercise is an item of the shipped chapter code; nothing is copied by hand.
+//! *Facts*: a check looks at the kernel from outside, never at what the program prints alone. *Closed*: what could not
+//! be checked is a verdict of its own and gives no points.
+
+pub mod bundle;
+pub mod course;
+pub mod facts;
+pub mod progress;
+pub mod run;
+pub mod source;
+pub mod tree;
+pub mod verdict;

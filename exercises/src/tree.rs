@@ -1,0 +1,130 @@
+//! Copies of the engine: the reader's, in which bodies are missing, and the grader's, into which the
+//! reader's bodies are put. The grader takes nothing but the bodies: everything else, tests and
+//! build files included, comes from the course.
+
+use crate::{course::Exercise, source};
+use anyhow::{Context, Result, bail};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// What of the course a copy holds: the engine and its chapters.
+const PARTS: [&str; 6] = ["Cargo.lock", "rustfmt.toml", ".cargo", "src", "chapters", "tests/kit"];
+
+/// The course: the workspace that this program was built in.
+pub fn course() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}
+
+/// Makes the reader's workspace in `dir`, which must not exist or be empty.
+pub fn start(course: &Path, dir: &Path, exercises: &[&Exercise]) -> Result<()> {
+    if fs::read_dir(dir).is_ok_and(|mut d| d.next().is_some()) {
+        bail!("{} is not empty. Name a new directory: cargo lab start DIR", dir.display());
+    }
+    copy(course, dir)?;
+    for exercise in exercises {
+        blank(dir, exercise)?;
+    }
+    Ok(())
+}
+
+/// Takes an exercise's bodies out, leaving the sentence of what is to be written.
+pub fn blank(dir: &Path, exercise: &Exercise) -> Result<()> {
+    for item in exercise.items {
+        let todo = format!("\n    todo!(\"{}: cargo lab show {}\")\n", exercise.title, exercise.id);
+        source::replace(dir, &[(item, todo)])?;
+    }
+    Ok(())
+}
+
+/// Copies the course's engine, writing only what differs: a file that keeps its time is not compiled again.
+pub fn copy(course: &Path, to: &Path) -> Result<()> {
+    for part in PARTS {
+        let from = course.join(part);
+        if from.exists() {
+            copy_path(&from, &to.join(part))?;
+        }
+    }
+    let manifest = to.join("Cargo.toml");
+    let text = fs::read_to_string(course.join("Cargo.toml"))?;
+    write_if_changed(&manifest, engine_only(&text).as_bytes())
+}
+
+/// The workspace's manifest without the book, the lab, tests and benchmarks.
+fn engine_only(manifest: &str) -> String {
+    let kept = manifest.lines().filter(|l| !matches!(l.trim(), "\"book\"," | "\"exercises\","));
+    let text = kept.collect::<Vec<_>>().join("\n");
+    let mut sections: Vec<&str> = text.split("\n[").collect();
+    sections.retain(|s| !s.starts_with("[test]]") && !s.starts_with("[bench]]"));
+    sections.join("\n[") + "\n"
+}
+
+fn copy_path(from: &Path, to: &Path) -> Result<()> {
+    if from.is_file() {
+        return write_if_changed(to, &fs::read(from).with_context(|| from.display().to_string())?);
+    }
+    fs::create_dir_all(to).with_context(|| to.display().to_string())?;
+    for entry in fs::read_dir(from).with_context(|| from.display().to_string())? {
+        let entry = entry?;
+        copy_path(&entry.path(), &to.join(entry.file_name()))?;
+    }
+    Ok(())
+}
+
+fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<()> {
+    if fs::read(path).is_ok_and(|old| old == bytes) {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
+    }
+    fs::write(path, bytes).with_context(|| path.display().to_string())
+}
+
+/// The bodies that the reader wrote for an exercise.
+pub fn answer(dir: &Path, exercise: &Exercise) -> Result<Vec<(&'static str, String)>> {
+    exercise.items.iter().map(|item| Ok((*item, source::body(dir, item)?.text))).collect()
+}
+
+/// A program of the engine, built with these bodies in it. The error is what the compiler said.
+pub fn build(course: &Path, package: &str, bodies: &[(&str, String)]) -> Result<PathBuf> {
+    let (tree, target) = (scratch(course).join("tree"), scratch(course).join("target"));
+    copy(course, &tree)?;
+    source::replace(&tree, bodies)?;
+    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["build", "--quiet", "--package", package, "--bin", package])
+        .current_dir(&tree)
+        .env("CARGO_TARGET_DIR", &target)
+        // What the outer cargo says to this program is not meant for the inner one.
+        .env_remove("CARGO_MANIFEST_DIR")
+        .output()
+        .context("cargo does not start")?;
+    if !output.status.success() {
+        bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(target.join("debug").join(package))
+}
+
+/// Where the grader builds.
+fn scratch(course: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| course.join("target"), PathBuf::from).join("lab")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_engine_stands_without_book_lab_and_tests() {
+        let text = engine_only(
+            "[workspace]\nmembers = [\n    \"chapters/1\",\n    \"book\",\n]\n\n[package]\nname = \"teu\"\n\n[[test]]\nname = \"api\"\n\n[profile.dev]\nopt-level = 1",
+        );
+        assert_eq!(
+            text,
+            "[workspace]\nmembers = [\n    \"chapters/1\",\n]\n\n[package]\nname = \"teu\"\n\n[profile.dev]\nopt-level = 1\n"
+        );
+    }
+}
