@@ -19,7 +19,7 @@ mod weave;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use std::process::ExitCode;
+use std::{io::Write, process::ExitCode};
 
 /// Builds and serves the book; `build` and `check` do one thing and end.
 #[derive(Parser)]
@@ -65,7 +65,8 @@ fn run(command: Command) -> Result<()> {
         }
         Command::Check => {
             let report = check::check(&root, &out)?;
-            print!("{report}");
+            // Who reads only the first lines (`| head`) has heard enough.
+            let _ = write!(std::io::stdout(), "{report}");
             Ok(())
         }
         Command::Serve { port } => serve::serve(root, out, port),
