@@ -1,83 +1,126 @@
-//! The builder.
+//! The builder: one instruction after the other, each a layer or a line of configuration.
+//!
+//! ```text
+//! parse       text            → stages of instructions
+//! plan        stages          → those that are needed
+//! FROM        name            → configuration and layers to start from
+//! instruction stage           → stage, with one more line of history and perhaps one more layer
+//! store       the last stage  → configuration, manifest: an image
+//! ```
 
-use crate::Result;
-use layers::{Image, Store};
-use oci_spec::image::Descriptor;
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
+pub use crate::request::{Build, Event, Network};
+use crate::{
+    Error, Result,
+    instruction::{self, PREDEFINED, global},
+    parse::{parse, parse_one},
+    plan::plan,
+    session::Session,
+    stage::Stage,
+    tree::Instruction,
 };
-
-/// The network of a RUN.
-#[derive(Clone, Debug, Default)]
-pub enum Network {
-    /// A namespace of its own with only loopback.
-    #[default]
-    None,
-    /// The host's.
-    Host,
-    /// One that the caller made (for example on the engine's bridge).
-    Path(PathBuf),
-}
-
-/// What to build.
-pub struct Build<'a> {
-    /// The context's directory. Nothing outside it is ever read.
-    pub context: &'a Path,
-    /// The Dockerfile's text.
-    pub dockerfile: &'a str,
-    /// The ignore file's text (`NAME.dockerignore`, for a Dockerfile with one of its own). With none, the
-    /// context's `.dockerignore` is read if it is there.
-    pub ignore: Option<&'a str>,
-    /// `--build-arg`; `None` takes nothing. `SOURCE_DATE_EPOCH` among them sets every time that is written.
-    pub args: BTreeMap<String, Option<String>>,
-    /// `--target`.
-    pub target: Option<String>,
-    /// `--label`.
-    pub labels: BTreeMap<String, String>,
-    /// `--secret`: the file of each id that a `RUN --mount=type=secret` may ask for.
-    pub secrets: BTreeMap<String, PathBuf>,
-    /// `--no-cache`.
-    pub no_cache: bool,
-    /// The network of each RUN.
-    pub network: Network,
-    /// Where containers of RUN keep their state while they run.
-    pub scratch: &'a Path,
-    /// Finds the image that FROM or COPY --from names, pulling it if it must.
-    pub resolve: &'a dyn Fn(&str) -> std::result::Result<Image, String>,
-}
-
-/// What happens while building, as it happens.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum Event<'a> {
-    /// `Step 2/5 : RUN make`.
-    Step {
-        /// From 1.
-        number: usize,
-        /// Of so many.
-        of: usize,
-        /// The instruction as it was written.
-        text: &'a str,
-    },
-    /// `# Executing 2 build triggers`: the ONBUILD instructions of the base.
-    Triggers(usize),
-    /// ` ---> Running in 0123456789ab`: a container that executes a RUN.
-    Running(&'a str),
-    /// ` ---> Removed intermediate container 0123456789ab`.
-    Removed(&'a str),
-    /// ` ---> Using cache`.
-    Cached,
-    /// ` ---> 0123456789ab`: the image so far.
-    Image(&'a str),
-    /// What a RUN printed (stdout and stderr).
-    Output(&'a [u8]),
-    /// Something to be told (`[Warning] ...`).
-    Warning(&'a str),
-}
+use layers::Store;
+use oci_spec::image::Descriptor;
+use std::rc::Rc;
 
 /// Builds, and returns the manifest of the last (or target) stage. It is in the store, without a name.
+///
+/// Needs to be root, be it in a user namespace of its own, in a private mount namespace, and to be
+/// single-threaded: a RUN starts a container.
 pub fn build(store: &Store, build: &Build, events: &mut dyn FnMut(Event)) -> Result<Descriptor> {
-    let _ = (store, build, events);
-    todo!()
+    let file = parse(build.dockerfile)?;
+    let planned = plan(&file, build.target.as_deref())?;
+    let session = Session::new(store, build, file.escape, events)?;
+    *session.stages.borrow_mut() = file.stages.iter().map(|s| (s.name.clone(), None)).collect();
+    let lines = planned.iter().map(|n| file.stages[*n].instructions.len());
+    let mut steps = Steps { number: 0, of: file.args.len() + lines.sum::<usize>() };
+
+    for arg in &file.args {
+        steps.next(&session, &arg.text);
+        global(&session, arg)?;
+    }
+    let mut last = Stage::scratch(&session);
+    for number in planned {
+        let stage = one_stage(&session, &file.stages[number].instructions, &mut steps)?;
+        // From here on, `COPY --from` and `FROM` find it.
+        session.stages.borrow_mut()[number].1 = Some(Rc::new(stage.clone()));
+        last = stage;
+    }
+    label(&mut last)?;
+    warn_unconsumed(&session);
+    let descriptor = last.store()?;
+    tracing::info!(
+        target: "step", section = "6.1", call = "rename(2)",
+        "configuration and manifest {} are in the store", descriptor.digest()
+    );
+    // Stages hold the session that holds them.
+    session.stages.borrow_mut().clear();
+    Ok(descriptor)
+}
+
+/// All instructions of a stage, after its `FROM` those that the base has in store for its children.
+fn one_stage<'s>(
+    session: &'s Session<'s>,
+    instructions: &[Instruction],
+    steps: &mut Steps,
+) -> Result<Stage<'s>> {
+    let mut stage = Stage::scratch(session);
+    for i in instructions {
+        steps.next(session, &i.text);
+        apply(&mut stage, i)?;
+        let triggers = std::mem::take(&mut stage.triggers);
+        if !triggers.is_empty() {
+            session.tell(Event::Triggers(triggers.len()));
+        }
+        for trigger in triggers {
+            apply(&mut stage, &parse_one(&trigger, session.escape)?)?;
+        }
+    }
+    Ok(stage)
+}
+
+fn apply(stage: &mut Stage, i: &Instruction) -> Result<()> {
+    let keyword = instruction::find(&i.keyword)
+        .ok_or_else(|| Error::Plan(format!("line {}: unknown instruction {}", i.line, i.keyword)))?;
+    (keyword.apply)(stage, i)
+}
+
+/// `--label`: one more line of history, as if the Dockerfile ended in a `LABEL`.
+fn label(stage: &mut Stage) -> Result<()> {
+    let labels = &stage.session.build.labels;
+    if labels.is_empty() {
+        return Ok(());
+    }
+    stage.config.config.labels.extend(labels.clone());
+    let text = labels.iter().fold("LABEL".to_owned(), |text, (n, v)| format!("{text} {n}={v}"));
+    stage.record(&text)
+}
+
+/// A `--build-arg` that no `ARG` takes is probably misspelt.
+fn warn_unconsumed(session: &Session) {
+    let consumed = session.consumed.borrow();
+    let known = |name: &str| name == "SOURCE_DATE_EPOCH" || PREDEFINED.contains(&name);
+    let left: Vec<_> = session
+        .build
+        .args
+        .keys()
+        .map(String::as_str)
+        .filter(|name| !consumed.contains(*name) && !known(name))
+        .collect();
+    if !left.is_empty() {
+        let text = format!("[Warning] One or more build-args [{}] were not consumed", left.join(" "));
+        session.tell(Event::Warning(&text));
+    }
+}
+
+/// `Step 2/5`
+struct Steps {
+    number: usize,
+    of: usize,
+}
+
+impl Steps {
+    fn next(&mut self, session: &Session, text: &str) {
+        self.number += 1;
+        session.tell(Event::Step { number: self.number, of: self.of, text });
+    }
 }
