@@ -3,19 +3,88 @@
 //! it exec, and reads on that connection what became of it: end of file when the
 //! program runs (the descriptor is close-on-exec), the error's text when it could
 //! not be executed.
+//!
+//! A socket file needs no process of ours beside the container, survives the end of `create`,
+//! and is refused by the kernel when the container is dead.
 
-use crate::Result;
-use std::{os::fd::OwnedFd, path::Path};
+use crate::{Error, Result, error::Doing, talk::failure};
+use nix::{
+    errno::Errno,
+    fcntl::{self, OFlag},
+    sys::{
+        socket::{
+            AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, connect,
+            listen as start_listening, socket,
+        },
+        stat::Mode,
+    },
+};
+use std::{
+    fs::File,
+    io::Read,
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    path::Path,
+};
 
 /// Makes the gate at `path` (a socket file in the runtime's state directory).
 pub fn listen(path: &Path) -> Result<OwnedFd> {
-    let _ = path;
-    todo!()
+    let gate = stream()?;
+    at_address(path, |address| bind(gate.as_raw_fd(), address))
+        .doing(|| format!("make the start gate {}", path.display()))?;
+    let one = Backlog::new(1).unwrap_or(Backlog::MAXCONN);
+    start_listening(&gate, one).doing(|| format!("listen at {}", path.display()))?;
+    Ok(gate)
 }
 
 /// Opens the gate: returns when the container's program has been executed, or with
-/// the reason why it could not be ("executable file not found in $PATH", ...).
+/// the reason why it could not be ("exec format error", ...).
 pub fn open(path: &Path) -> Result<()> {
-    let _ = path;
-    todo!()
+    let connection = stream()?;
+    at_address(path, |address| connect(connection.as_raw_fd(), address)).map_err(|errno| match errno {
+        Errno::ECONNREFUSED => Error::Gone("the container's process"),
+        errno => Error::Sys { doing: format!("open the gate {}", path.display()), errno },
+    })?;
+    let mut answer = Vec::new();
+    // 64 KiB is more than any message: what answers was, a moment ago, our own code.
+    match File::from(connection).take(1 << 16).read_to_end(&mut answer) {
+        // A reset means that the listener closed with our connection still in its queue.
+        Err(e) if e.raw_os_error() == Some(Errno::ECONNRESET as i32) => {
+            return Err(Error::Gone("the container's process"));
+        }
+        other => other.doing(|| "hear what became of the container's program".into())?,
+    };
+    if answer.is_empty() { Ok(()) } else { Err(failure(&answer)) }
+}
+
+/// The child's side: waits until somebody opens, and returns the connection.
+pub(crate) fn wait(gate: BorrowedFd) -> Result<OwnedFd> {
+    loop {
+        match accept4(gate.as_raw_fd(), SockFlag::SOCK_CLOEXEC) {
+            Err(Errno::EINTR | Errno::ECONNABORTED) => continue,
+            fd => {
+                let fd = fd.doing(|| "wait at the start gate".into())?;
+                // SAFETY: accept has just made this descriptor for us alone.
+                return Ok(unsafe { OwnedFd::from_raw_fd(fd) });
+            }
+        }
+    }
+}
+
+fn stream() -> Result<OwnedFd> {
+    socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
+        .doing(|| "make a unix socket".into())
+}
+
+/// A socket's address holds 107 bytes of path. A longer one goes by way of its directory's
+/// descriptor, which /proc/self/fd makes short again.
+fn at_address<T>(path: &Path, call: impl FnOnce(&UnixAddr) -> nix::Result<T>) -> nix::Result<T> {
+    if let Ok(address) = UnixAddr::new(path) {
+        return call(&address);
+    }
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(Errno::EINVAL);
+    };
+    let dir = fcntl::open(dir, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+    let short = Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string()).join(name);
+    call(&UnixAddr::new(&short)?)
 }

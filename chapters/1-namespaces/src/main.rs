@@ -1,3 +1,198 @@
 //! The command line of this chapter.
 
-fn main() {}
+use anyhow::{Context, Result, bail};
+use clap::{Parser, Subcommand};
+use comfy_table::{Table, presets::NOTHING};
+use namespaces::{
+    Error, enter,
+    foreground::{self, Signals},
+    gate, process, show, spec,
+};
+use nix::unistd::{Pid, mkdtemp};
+use std::{
+    io::{IsTerminal, Write, stdin, stdout},
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+/// A process with its own world: run an OCI bundle, join one that runs, look at namespaces.
+///
+/// Chapter 1 of teu. The exit code is the program's own, or 128 and the number of the signal that
+/// killed it; 127 if there is no such program, 126 if it cannot be executed, 125 for any other failure.
+#[derive(Parser)]
+#[command(name = "namespaces", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the bundle's program in namespaces of its own, in the foreground
+    ///
+    /// A bundle is a directory with config.json and the root filesystem that it names. Make one:
+    /// mkdir -p b/rootfs; namespaces spec >b/config.json; then put a system into b/rootfs.
+    Run {
+        /// The bundle
+        bundle: PathBuf,
+    },
+    /// Run a program in the namespaces and the root of a process
+    #[command(trailing_var_arg = true)]
+    Enter {
+        /// The process to join, for example a container's first
+        pid: i32,
+        /// As this user: uid, or uid:gid
+        #[arg(short, long, default_value = "0:0")]
+        user: String,
+        /// In this directory
+        #[arg(short, long, default_value = "/")]
+        cwd: PathBuf,
+        /// With this variable set (NAME=VALUE)
+        #[arg(short, long)]
+        env: Vec<String>,
+        /// The program and its arguments
+        #[arg(required = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Show which namespaces a process has, and which of them differ from mine
+    Show {
+        /// The process; this one if none is named
+        pid: Option<i32>,
+    },
+    /// Print a config.json: what docker gives a container when nothing is asked
+    Spec {
+        /// For an ordinary user: in a user namespace in which you are root
+        #[arg(long)]
+        rootless: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    // A reader that has seen enough (`| head`) ends us quietly, as it does other programs.
+    let done = match Cli::parse().command {
+        Command::Run { bundle } => run(&bundle),
+        Command::Enter { pid, user, cwd, env, args } => join(pid, &user, cwd, env, args),
+        Command::Show { pid } => print_namespaces(pid),
+        Command::Spec { rootless } => print_spec(rootless),
+    };
+    match done {
+        Ok(code) => ExitCode::from(code as u8),
+        Err(error) => {
+            eprintln!("namespaces: {error:#}");
+            let code = error.downcast_ref::<Error>().map_or(1, Error::exit_code);
+            ExitCode::from(if code == 1 { 125 } else { code as u8 })
+        }
+    }
+}
+
+fn run(bundle: &Path) -> Result<i32> {
+    let spec = spec::load(bundle)?;
+    let dir = PrivateDir::new()?;
+    let gate_path = dir.0.join("gate");
+    let gate = gate::listen(&gate_path)?;
+    let signals = Signals::take()?;
+    let cloned = process::clone(&process::Request {
+        spec: &spec,
+        bundle,
+        stdio: process::Stdio::Inherit,
+        cgroup: None,
+        tasks: &[],
+        gate: gate.as_fd(),
+        preserve_fds: 0,
+        no_pivot: false,
+        no_new_keyring: false,
+    })?;
+    drop(gate); // the child's copy is the one that counts: with the child it closes
+    let pid = cloned.pid.as_raw();
+    let bundle = bundle.canonicalize().context("find the bundle")?;
+    let state = serde_json::json!({
+        "ociVersion": "1.2.0", "id": pid.to_string(), "status": "created", "pid": pid, "bundle": bundle,
+    });
+    let ready = cloned.configure(state.to_string().as_bytes())?;
+    gate::open(&gate_path)?;
+    Ok(foreground::wait(ready.pid, &ready.pidfd, ready.console.as_ref(), signals)?)
+}
+
+/// A directory that only we can enter, for the gate.
+struct PrivateDir(PathBuf);
+
+impl PrivateDir {
+    fn new() -> Result<PrivateDir> {
+        let template = std::env::temp_dir().join("namespaces.XXXXXX");
+        Ok(PrivateDir(mkdtemp(&template).with_context(|| format!("make {}", template.display()))?))
+    }
+}
+
+impl Drop for PrivateDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn join(pid: i32, user: &str, cwd: PathBuf, env: Vec<String>, args: Vec<String>) -> Result<i32> {
+    let mut config = spec::docker_default();
+    let Some(process) = config.process_mut() else { bail!("the default has no process") };
+    let (uid, gid) = user.split_once(':').unwrap_or((user, "0"));
+    process.user_mut().set_uid(uid.parse().with_context(|| format!("{uid} is no uid"))?);
+    process.user_mut().set_gid(gid.parse().with_context(|| format!("{gid} is no gid"))?);
+    process.set_cwd(cwd);
+    process.set_args(Some(args));
+    process.set_oom_score_adj(None);
+    process.set_terminal(Some(stdin().is_terminal() && stdout().is_terminal()));
+    let term = std::env::var("TERM").map(|term| format!("TERM={term}"));
+    if let Some(all) = process.env_mut() {
+        all.extend(term);
+        all.extend(env);
+    }
+    let signals = Signals::take()?;
+    let cloned = enter::clone(&enter::Request {
+        target: Pid::from_raw(pid),
+        process,
+        seccomp: None,
+        stdio: process::Stdio::Inherit,
+        cgroup: None,
+        tasks: &[],
+        preserve_fds: 0,
+    })?;
+    let running = enter::exec(cloned)?;
+    Ok(foreground::wait(running.pid, &running.pidfd, running.console.as_ref(), signals)?)
+}
+
+fn print_namespaces(pid: Option<i32>) -> Result<i32> {
+    let pid = pid.map_or_else(Pid::this, Pid::from_raw);
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    table.set_header(["NAMESPACE", "INODE", "MINE?", "WHAT IS ITS OWN"]);
+    for namespace in show::namespaces(pid)? {
+        let own = match namespace.kind.as_str() {
+            "cgroup" => "the root of its control groups",
+            "ipc" => "System V IPC, POSIX message queues",
+            "net" => "network devices, addresses, ports, routes",
+            "mnt" => "mounts: what is where in its tree",
+            "pid" => "process IDs, from 1",
+            "time" => "the monotonic and the boot-time clock",
+            "user" => "user and group IDs, capabilities",
+            _ => "hostname and domain name",
+        };
+        let inode = namespace.inode.to_string();
+        table.add_row([
+            namespace.kind.as_str(),
+            &inode,
+            if namespace.shared { "same" } else { "differs" },
+            own,
+        ]);
+    }
+    let lines: Vec<String> = table.lines().map(|l| l.trim_end().to_owned()).collect();
+    writeln!(stdout(), "{}", lines.join("\n"))?;
+    Ok(0)
+}
+
+fn print_spec(rootless: bool) -> Result<i32> {
+    let mut config = spec::docker_default();
+    if rootless {
+        spec::in_user_namespace(&mut config);
+    }
+    writeln!(stdout(), "{}", serde_json::to_string_pretty(&config)?)?;
+    Ok(0)
+}

@@ -1,4 +1,4 @@
-//! The start of a container's first process.
+//! The start of a container's first process, as its parent sees it.
 //!
 //! ```text
 //!  parent                                child (in new namespaces)
@@ -6,13 +6,30 @@
 //!    writes uid_map, gid_map
 //!    (the caller runs hooks)
 //!  Cloned::configure() ── go on ────────▶ mounts, devices, pivot, masks,
-//!                                         identity, seccomp
+//!                                         identity
 //!  Ready ◀── ready, or the error ──────── waits at the gate
-//!  gate::open() ────────────────────────▶ execve
+//!  gate::open() ────────────────────────▶ seccomp, execve
 //! ```
+//!
+//! The child's half of the story is [`crate::init`].
 
-use crate::{Result, spec::Spec};
-use nix::unistd::Pid;
+use crate::{
+    Error, Result,
+    error::Doing,
+    idmap, init,
+    plan::{self, Plan},
+    spec::Spec,
+    talk::{self, Talk, Word},
+    tuning, userns,
+};
+use nix::{
+    errno::Errno,
+    sys::{
+        signal::{Signal, kill},
+        wait::waitpid,
+    },
+    unistd::Pid,
+};
 use std::{
     os::fd::{BorrowedFd, OwnedFd},
     path::Path,
@@ -57,7 +74,8 @@ pub struct Cloned {
     pub pid: Pid,
     /// A descriptor for it (pidfd_open(2)): never another process with a reused ID.
     pub pidfd: OwnedFd,
-    // private: the socket over which both talk
+    pub(crate) talk: Talk,
+    pub(crate) leash: Leash,
 }
 
 /// A process that has become a container in all but its program: it waits at the gate.
@@ -73,15 +91,108 @@ pub struct Ready {
 /// Makes the process (clone3) and writes its id maps. The caller must be single-threaded
 /// or the child may wait for locks that no one will release.
 pub fn clone(request: &Request) -> Result<Cloned> {
-    let _ = request;
-    todo!()
+    let plan = Plan::new(request.spec, request.bundle)?;
+    let idmapped = idmap::trees(request.spec, request.bundle)?;
+    let (ours, theirs) = talk::pair()?;
+    let born = plan::clone(&plan, request.cgroup, &ours, &theirs)?;
+    let Some((pid, pidfd)) = born else {
+        drop(ours); // or the child would never see the parent's end closed
+        init::run(request, &plan, &idmapped, theirs)
+    };
+    drop(theirs);
+    let leash = Leash(Some(pid));
+    step("clone3(2)", || plan.to_string());
+    // From here a failure drops the leash, and the child is gone before the caller hears of it.
+    if plan.new_user {
+        userns::write_maps(pid, request.spec)?;
+        step("write(2)", || userns::describe(request.spec, pid));
+    }
+    if let Some(process) = request.spec.process() {
+        tuning::from_outside(pid, process)?;
+    }
+    Ok(Cloned { pid, pidfd, talk: ours, leash })
 }
 
 impl Cloned {
     /// Lets the child configure itself and waits until it stands at the gate. `state`
     /// is the container's state JSON, for the hooks that the child runs.
     pub fn configure(self, state: &[u8]) -> Result<Ready> {
-        let _ = state;
-        todo!()
+        self.go_on(state, None::<fn() -> Result<()>>)
     }
+
+    /// The same, and calls `mounted` at the moment when everything is mounted in the new root
+    /// and the root is not yet changed: there the specification wants the `prestart` and
+    /// `createRuntime` hooks (config.md, "POSIX-platform Hooks"). An error of it is the result.
+    pub fn configure_with(self, state: &[u8], mounted: impl FnOnce() -> Result<()>) -> Result<Ready> {
+        self.go_on(state, Some(mounted))
+    }
+
+    fn go_on(self, state: &[u8], mounted: Option<impl FnOnce() -> Result<()>>) -> Result<Ready> {
+        let Cloned { pid, pidfd, talk, leash } = self;
+        if let Some(mounted) = mounted {
+            talk.say(Word::GoAndPause, state, None)?;
+            talk.until_ready(CHILD)?;
+            mounted()?;
+            talk.say(Word::Go, b"", None)?;
+        } else {
+            talk.say(Word::Go, state, None)?;
+        }
+        let console = talk.until_ready(CHILD)?;
+        leash.off();
+        Ok(Ready { pid, pidfd, console })
+    }
+}
+
+const CHILD: &str = "the container's first process";
+
+/// Emits a step of the parent's own.
+pub(crate) fn step(call: &str, what: impl FnOnce() -> String) {
+    if tracing::enabled!(target: "step", tracing::Level::INFO) {
+        tracing::info!(target: "step", section = "7.1", call, "{}", what());
+    }
+}
+
+/// Kills and reaps a half-made child unless taken off: nothing half-done outlives an error.
+pub(crate) struct Leash(pub(crate) Option<Pid>);
+
+impl Leash {
+    pub(crate) fn off(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        // The number cannot mean another process: the child is ours, and nobody has reaped it.
+        if let Some(pid) = self.0 {
+            let _ = kill(pid, Signal::SIGKILL);
+            while waitpid(pid, None) == Err(Errno::EINTR) {}
+        }
+    }
+}
+
+/// clone3's answer when an ordinary user asks for namespaces without a user namespace.
+pub(crate) fn explain_clone(errno: Errno, plan: &Plan) -> Error {
+    match errno {
+        Errno::EPERM if !plan.new_user => Error::Invalid(
+            "an ordinary user may only make namespaces inside a user namespace of their own: add \
+             {\"type\": \"user\"} to linux.namespaces and map your ids in linux.uidMappings and \
+             linux.gidMappings (`namespaces spec --rootless` prints such a configuration)"
+                .into(),
+        ),
+        Errno::ENOSPC | Errno::EUSERS => Error::Sys {
+            doing: "make the namespaces (the limit is in /proc/sys/user/max_*_namespaces)".into(),
+            errno,
+        },
+        _ => Error::Sys { doing: format!("clone a process {plan}"), errno },
+    }
+}
+
+/// For messages: what a path of the configuration is relative to.
+pub(crate) fn in_bundle(bundle: &Path, path: &Path) -> Result<std::path::PathBuf> {
+    if path.is_absolute() {
+        return Ok(path.to_owned());
+    }
+    let bundle = bundle.canonicalize().doing(|| format!("find the bundle {}", bundle.display()))?;
+    Ok(bundle.join(path))
 }

@@ -1,7 +1,26 @@
 //! Which namespaces a process has (namespaces(7)).
+//!
+//! A namespace has no name but a number: the inode of `/proc/PID/ns/KIND`. Two processes are in the
+//! same one exactly when the numbers are the same.
 
-use crate::Result;
-use nix::unistd::Pid;
+use crate::{Result, error::Doing};
+use nix::{
+    sched::CloneFlags,
+    sys::stat::stat,
+    unistd::{Pid, getpid},
+};
+
+/// In the order of namespaces(7).
+const KINDS: [(&str, CloneFlags); 8] = [
+    ("cgroup", CloneFlags::CLONE_NEWCGROUP),
+    ("ipc", CloneFlags::CLONE_NEWIPC),
+    ("net", CloneFlags::CLONE_NEWNET),
+    ("mnt", CloneFlags::CLONE_NEWNS),
+    ("pid", CloneFlags::CLONE_NEWPID),
+    ("time", CloneFlags::from_bits_retain(libc::CLONE_NEWTIME)),
+    ("user", CloneFlags::CLONE_NEWUSER),
+    ("uts", CloneFlags::CLONE_NEWUTS),
+];
 
 /// One namespace of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,8 +33,57 @@ pub struct Namespace {
     pub shared: bool,
 }
 
-/// The namespaces of a process, in the order of namespaces(7).
+/// The namespaces of a process, in the order of namespaces(7). A kind that this kernel
+/// does not have is left out.
 pub fn namespaces(pid: Pid) -> Result<Vec<Namespace>> {
-    let _ = pid;
-    todo!()
+    let mut all = Vec::new();
+    for (kind, _) in KINDS {
+        let Some(own) = inode(getpid(), kind)? else { continue };
+        let Some(inode) = inode(pid, kind)? else { continue };
+        all.push(Namespace { kind: kind.into(), inode, shared: inode == own });
+    }
+    Ok(all)
+}
+
+/// The kinds in which a process differs from the caller, as setns(2) wants them.
+pub(crate) fn differing(pid: Pid) -> Result<CloneFlags> {
+    let mut flags = CloneFlags::empty();
+    for (kind, flag) in KINDS {
+        if inode(pid, kind)? != inode(getpid(), kind)? {
+            flags |= flag;
+        }
+    }
+    Ok(flags)
+}
+
+/// Their names, for messages.
+pub(crate) fn names(flags: CloneFlags) -> String {
+    let named = KINDS.iter().filter(|(_, flag)| flags.contains(*flag)).map(|(kind, _)| *kind);
+    named.collect::<Vec<_>>().join(" ")
+}
+
+fn inode(pid: Pid, kind: &str) -> Result<Option<u64>> {
+    match stat(format!("/proc/{pid}/ns/{kind}").as_str()) {
+        // The process is there, but not this kind: the kernel was built without it.
+        Err(nix::errno::Errno::ENOENT) if stat(format!("/proc/{pid}/ns").as_str()).is_ok() => Ok(None),
+        other => Ok(Some(other.doing(|| format!("look at the {kind} namespace of process {pid}"))?.st_ino)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn my_own_are_all_shared() {
+        let all = namespaces(getpid()).unwrap();
+        assert!(all.len() >= 7 && all.iter().all(|n| n.shared && n.inode != 0));
+        assert_eq!(differing(getpid()).unwrap(), CloneFlags::empty());
+    }
+
+    #[test]
+    fn a_process_that_is_not_there() {
+        let error = namespaces(Pid::from_raw(i32::MAX)).unwrap_err();
+        assert_eq!(error.errno(), Some(nix::errno::Errno::ENOENT));
+    }
 }

@@ -1,0 +1,91 @@
+//! Who the process is: user, groups, umask, and what it may do.
+
+use crate::{
+    Result, capability,
+    error::{Doing, invalid},
+    seccomp,
+    talk::Talk,
+    terminal,
+};
+use nix::{
+    errno::Errno,
+    sys::{
+        prctl,
+        stat::{Mode, umask},
+    },
+    unistd::{Gid, Uid, setgroups, setresgid, setresuid},
+};
+use oci_spec::runtime::{LinuxCapabilities, LinuxCapabilitiesBuilder, Process};
+
+/// Becomes uid and gid 0 of the user namespace that we are in: until then we are whoever we were
+/// outside, which mostly has no name in here, and nobody without a name may make a file.
+pub(crate) fn root_of_the_namespace() -> Result<()> {
+    become_ids(Uid::from_raw(0), Gid::from_raw(0))?;
+    no_groups(setgroups(&[])).doing(|| "drop the groups of outside".into())
+}
+
+/// Becomes the user of the process, keeping for now the capabilities to finish the job.
+pub(crate) fn user(process: &Process) -> Result<()> {
+    let user = process.user();
+    let (uid, gid) = (Uid::from_raw(user.uid()), Gid::from_raw(user.gid()));
+    capability::bound(&wanted(process))?;
+    if !uid.is_root() {
+        terminal::give_streams(uid);
+        capability::keep_over_setuid()?;
+    }
+    let groups: Vec<Gid> = user.additional_gids().iter().flatten().map(|gid| Gid::from_raw(*gid)).collect();
+    // Always, also with none: the caller's groups must not come along (CVE-2022-36109).
+    let set = setgroups(&groups);
+    if groups.is_empty() { no_groups(set) } else { set }
+        .doing(|| format!("set the additional groups {:?}", user.additional_gids()))?;
+    become_ids(uid, gid)?;
+    if !uid.is_root() {
+        capability::regain()?;
+    }
+    umask(Mode::from_bits_truncate(user.umask().unwrap_or(0o022)));
+    Ok(())
+}
+
+/// The last things before exec, in the only order that works. A filter may be loaded by a
+/// process with CAP_SYS_ADMIN, or by one that can gain no privileges any more (seccomp(2)).
+/// With no_new_privs the capabilities go first and the filter last, as tight as can be;
+/// without, the filter has to come before the capabilities go, and must allow capset(2).
+pub(crate) fn lock(process: &Process, filter: Option<&seccomp::Program>, talk: &Talk) -> Result<()> {
+    if process.no_new_privileges() == Some(true) {
+        prctl::set_no_new_privs().doing(|| "set no_new_privs".into())?;
+        capability::limit(&wanted(process), talk)?;
+        return filter.map_or(Ok(()), seccomp::Program::load);
+    }
+    filter.map_or(Ok(()), seccomp::Program::load)?;
+    capability::limit(&wanted(process), talk)
+}
+
+/// Without `process.capabilities` there are none.
+fn wanted(process: &Process) -> LinuxCapabilities {
+    process.capabilities().clone().unwrap_or_else(|| {
+        let none = std::collections::HashSet::new;
+        LinuxCapabilitiesBuilder::default()
+            .bounding(none())
+            .effective(none())
+            .inheritable(none())
+            .permitted(none())
+            .ambient(none())
+            .build()
+            .unwrap_or_default()
+    })
+}
+
+fn become_ids(uid: Uid, gid: Gid) -> Result<()> {
+    let not_mapped = |what: &str, id: u32, errno| match errno {
+        Errno::EINVAL => invalid(format!("{what} {id} is not mapped in the user namespace")),
+        errno => Err(errno).doing(|| format!("become {what} {id}")),
+    };
+    setresgid(gid, gid, gid).or_else(|e| not_mapped("gid", gid.as_raw(), e))?;
+    setresuid(uid, uid, uid).or_else(|e| not_mapped("uid", uid.as_raw(), e))
+}
+
+/// Where the map was written by an ordinary user, setgroups(2) is denied altogether; having no
+/// groups of one's own to set is then no error.
+fn no_groups(result: nix::Result<()>) -> nix::Result<()> {
+    if result == Err(Errno::EPERM) { Ok(()) } else { result }
+}

@@ -1,0 +1,246 @@
+//! The child's half of a start: what the container's first process does before it becomes the
+//! program. Read it from top to bottom: the order is the point, and each step says why it is there.
+
+use crate::{
+    Result, descriptors, devices,
+    error::{Doing, invalid},
+    gate, hooks, identity, label,
+    mounts::Mounter,
+    net,
+    plan::Plan,
+    process::{Request, Stdio, in_bundle},
+    program::{self, Program},
+    rootfs, scheduling, seccomp, sys, sysctl,
+    talk::{Talk, Word},
+    terminal::{self, Terminal},
+    timens,
+};
+use nix::{
+    fcntl::{OFlag, open},
+    sched::{CloneFlags, unshare},
+    sys::{
+        prctl,
+        stat::{Mode, umask},
+    },
+    unistd::{chdir, chroot, sethostname, setsid},
+};
+use oci_spec::runtime::{Hook, Hooks, Linux, LinuxNamespaceType as Kind, Process};
+use std::{
+    convert::Infallible,
+    io::Write,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    path::Path,
+};
+
+/// Never returns: ends in the program, or with a message to whoever waits for one.
+pub(crate) fn run(request: &Request, plan: &Plan, idmapped: &[(usize, OwnedFd)], talk: Talk) -> ! {
+    let Some(process) = request.spec.process() else { sys::exit_now(1) };
+    let linux = request.spec.linux().as_ref();
+    let init = Init { request, plan, idmapped, talk: &talk, process, linux };
+    let prepared = init.prepare().and_then(|prepared| {
+        let console = prepared.terminal.as_ref().map(|t| t.master.as_fd());
+        talk.say(Word::Ready, b"", console)?;
+        Ok(prepared)
+    });
+    match prepared {
+        Ok(prepared) => init.finish(prepared),
+        Err(error) => talk.fail(&error),
+    }
+    sys::exit_now(1)
+}
+
+/// What every step may look at.
+struct Init<'a> {
+    request: &'a Request<'a>,
+    plan: &'a Plan,
+    idmapped: &'a [(usize, OwnedFd)],
+    talk: &'a Talk,
+    process: &'a Process,
+    linux: Option<&'a Linux>,
+}
+
+/// What is left to use once the process stands at the gate.
+struct Prepared {
+    program: Program,
+    filter: Option<seccomp::Program>,
+    terminal: Option<Terminal>,
+    state: Vec<u8>,
+}
+
+impl Init<'_> {
+    /// Everything up to the gate.
+    fn prepare(&self) -> Result<Prepared> {
+        let Init { request, plan, talk, process, .. } = *self;
+        descriptors::join_groups(request.tasks)?;
+        descriptors::close_others(&self.needed(), request.preserve_fds)?;
+        // Until the parent has written our id maps we touch nothing.
+        let (state, pause) = talk.wait_go()?;
+        if plan.new_user {
+            identity::root_of_the_namespace()?;
+            talk.step("setresuid(2)", || "root of the new user namespace".into());
+        }
+        // A cgroup namespace's root is the group of whoever makes it: it can be made only now.
+        if plan.new_cgroup {
+            unshare(CloneFlags::CLONE_NEWCGROUP).doing(|| "make a cgroup namespace".into())?;
+            talk.step("unshare(2)", || "CLONE_NEWCGROUP: the present cgroup becomes its /".into());
+        }
+        if plan.new_time {
+            timens::enter_new(self.linux.and_then(|l| l.time_offsets().as_ref()))?;
+            talk.step("unshare(2)", || "CLONE_NEWTIME: clocks of its own".into());
+        }
+        // The host's procfs, while it can still be reached: the container's is not ours to trust.
+        let proc =
+            open("/proc", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).doing(|| "open /proc".into())?;
+        label::on_exec(&proc, process)?;
+        scheduling::apply(process, self.linux)?;
+        // From here on nobody may look into this process: it still is the runtime, soon in a
+        // container that may share its pid namespace with strangers (CVE-2016-9962).
+        prctl::set_dumpable(false).doing(|| "make this process undumpable".into())?;
+        if !request.no_new_keyring {
+            let _ = sys::join_new_keyring(); // not every kernel has keyrings
+        }
+        setsid().doing(|| "start a session".into())?; // a terminal must belong to one
+        umask(Mode::empty()); // the modes of what we make are meant as they are written
+
+        if plan.makes(Kind::Network) {
+            net::loopback_up()?;
+            talk.step("netlink(7)", || "lo up".into());
+        }
+        self.name()?;
+        let terminal = self.change_root(&proc, &state, pause)?;
+        drop(proc); // no door to the host is open when the container's paths are looked up
+
+        // As root first, since an image may hide a directory from the user that it is meant for.
+        let entered = program::enter_directory(process.cwd());
+        match &terminal {
+            Some(terminal) => terminal::take(&terminal.slave)?,
+            None => terminal::streams(request.stdio)?,
+        }
+        identity::user(process)?;
+        let user = process.user();
+        talk.step("setresuid(2)", || format!("uid {}, gid {}", user.uid(), user.gid()));
+        entered.or_else(|_| program::enter_directory(process.cwd()))?;
+        let program = Program::find(process)?;
+        // Compiled while the parent has other things to do; loaded last of all.
+        let filter = self.linux.and_then(|l| l.seccomp().as_ref()).map(seccomp::compile);
+        Ok(Prepared { program, filter: filter.transpose()?, terminal, state })
+    }
+
+    /// The descriptors that are still to be used. Everything else that the runtime has open is a way
+    /// out of the container (CVE-2024-21626).
+    fn needed(&self) -> Vec<i32> {
+        let mut needed = vec![self.talk.as_raw_fd(), self.request.gate.as_raw_fd()];
+        needed.extend(self.idmapped.iter().map(|(_, fd)| fd.as_raw_fd()));
+        if let Stdio::Fds(fds) = self.request.stdio {
+            needed.extend(fds.map(|fd| fd.as_raw_fd()));
+        }
+        needed
+    }
+
+    /// Host and domain name. In the host's own namespace they would change the host's.
+    fn name(&self) -> Result<()> {
+        let spec = self.request.spec;
+        if let Some(name) = spec.hostname() {
+            sethostname(name).doing(|| format!("set the hostname {name}"))?;
+            self.talk.step("sethostname(2)", || name.clone());
+        }
+        if let Some(name) = spec.domainname() {
+            sys::setdomainname(name).doing(|| format!("set the domainname {name}"))?;
+        }
+        Ok(())
+    }
+
+    /// From the host's tree to the container's, and the terminal, if one is asked for.
+    fn change_root(&self, proc: &OwnedFd, state: &[u8], pause: bool) -> Result<Option<Terminal>> {
+        let Init { request, plan, talk, process, linux, .. } = *self;
+        let spec = request.spec;
+        let Some(wanted) = spec.root() else { return invalid("config.json has no root") };
+        let path = in_bundle(request.bundle, wanted.path())?;
+        if !plan.has(Kind::Mount) {
+            return only_chroot(&path);
+        }
+        let propagation = linux.and_then(|l| l.rootfs_propagation().as_deref());
+        rootfs::cut_off(propagation)?;
+        talk.step("mount(2)", || format!("/ is {} now", propagation.unwrap_or("rslave")));
+        let root = rootfs::bind_root(&path, propagation)?;
+        talk.step("move_mount(2)", || format!("{} bound on itself", path.display()));
+
+        let mounts = spec.mounts().as_deref().unwrap_or_default();
+        let mounter = Mounter {
+            root: &root,
+            bundle: request.bundle,
+            talk,
+            own_cgroup: plan.has(Kind::Cgroup),
+            idmapped: self.idmapped,
+        };
+        let readonly_later = mounter.all(mounts)?;
+        if !rootfs::is_bound(mounts, "/dev") {
+            devices::default_ones(&root, talk)?;
+            devices::more(&root, linux.and_then(|l| l.devices().as_deref()).unwrap_or_default())?;
+        }
+        let terminal = match process.terminal() {
+            Some(true) => Some(terminal::open(&root, process)?),
+            _ => None,
+        };
+        if let Some(terminal) = &terminal {
+            terminal::bind_console(&root, &terminal.slave)?;
+            talk.step("ioctl(2)", || "TIOCGPTPEER: a terminal of the container's devpts".into());
+        }
+
+        if pause {
+            talk.say(Word::Mounted, b"", None)?;
+            talk.wait_go()?;
+        }
+        // Their paths are the host's, their namespaces the container's.
+        hooks::run(self.hooks(Hooks::create_container), state)?;
+
+        // Now everything is where it belongs, and can be closed: settings, masks, read-only.
+        if let Some(settings) = linux.and_then(|l| l.sysctl().as_ref()) {
+            sysctl::write(proc, plan, settings)?;
+        }
+        let masked = linux.and_then(|l| l.masked_paths().as_deref()).unwrap_or_default();
+        rootfs::mask(&root, masked)?;
+        let readonly = linux.and_then(|l| l.readonly_paths().as_deref()).unwrap_or_default();
+        rootfs::make_readonly(&root, readonly)?;
+        talk.step("move_mount(2)", || format!("{} paths masked, {} read-only", masked.len(), readonly.len()));
+        rootfs::close_later(&root, &readonly_later)?;
+        if wanted.readonly() == Some(true) {
+            rootfs::set_readonly(&root).doing(|| "make the root read-only".into())?;
+            talk.step("mount_setattr(2)", || "the root is read-only".into());
+        }
+        if request.no_pivot {
+            rootfs::move_and_chroot(&root)?;
+        } else {
+            rootfs::pivot(&root, propagation)?;
+            talk.step("pivot_root(2)", || format!("{} is / now, the host's / is gone", path.display()));
+        }
+        Ok(terminal)
+    }
+
+    fn hooks(&self, which: fn(&Hooks) -> &Option<Vec<Hook>>) -> &[Hook] {
+        self.request.spec.hooks().as_ref().and_then(|h| which(h).as_deref()).unwrap_or_default()
+    }
+
+    /// Waits at the gate, then becomes the program. Whoever opens it reads what went wrong.
+    fn finish(&self, prepared: Prepared) {
+        let Ok(opener) = gate::wait(self.request.gate) else { return };
+        let Err(error) = self.become_program(&prepared);
+        let mut frame = vec![error.exit_code() as u8];
+        frame.extend(error.to_string().bytes());
+        let _ = std::fs::File::from(opener).write_all(&frame);
+    }
+
+    fn become_program(&self, prepared: &Prepared) -> Result<Infallible> {
+        hooks::run(self.hooks(Hooks::start_container), &prepared.state)?;
+        descriptors::restore_signals()?;
+        identity::lock(self.process, prepared.filter.as_ref(), self.talk)?;
+        Err(prepared.program.exec())
+    }
+}
+
+/// Without a mount namespace of its own the container cannot have mounts: they would be the host's.
+fn only_chroot(root: &Path) -> Result<Option<Terminal>> {
+    chroot(root).doing(|| format!("change the root to {}", root.display()))?;
+    chdir("/").doing(|| "enter the new root".into())?;
+    Ok(None)
+}

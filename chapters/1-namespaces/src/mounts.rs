@@ -1,0 +1,237 @@
+//! The mounts of the configuration, in its order: a later one may lie inside an earlier one.
+//!
+//! Two rules hold throughout. A target is looked up inside the root and then only used as a
+//! descriptor ([`crate::inside`]). And whatever the kernel lets us leave to it we leave to it: a
+//! bind is made unattached, gets its attributes, and only then appears (open_tree(2),
+//! mount_setattr(2), move_mount(2)), so that a read-only volume is never writable for a moment.
+
+use crate::{
+    Error, Result, cgroupfs, copyup,
+    error::{Doing, invalid},
+    inside::{self, Kind, by_fd},
+    options::{self, Options},
+    process::in_bundle,
+    sys::{self, MountAttr, attr},
+    talk::Talk,
+};
+use nix::{
+    errno::Errno,
+    fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2},
+    mount::{MsFlags, mount},
+    sys::{
+        stat::{SFlag, fstat},
+        statfs::{FsType, PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs},
+    },
+};
+use oci_spec::runtime::Mount;
+use std::{
+    fs,
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+/// What every mount needs to know.
+pub(crate) struct Mounter<'a> {
+    pub(crate) root: &'a OwnedFd,
+    pub(crate) bundle: &'a Path,
+    pub(crate) talk: &'a Talk,
+    /// Whether the container has a cgroup namespace of its own.
+    pub(crate) own_cgroup: bool,
+    /// Those that the parent has mapped already, by their place in the list.
+    pub(crate) idmapped: &'a [(usize, OwnedFd)],
+}
+
+impl Mounter<'_> {
+    /// Mounts everything. Returns what must become read-only later, after it has been filled:
+    /// a read-only `/dev` still needs its devices.
+    pub(crate) fn all(&self, mounts: &[Mount]) -> Result<Vec<PathBuf>> {
+        let mut later = Vec::new();
+        for (index, wanted) in mounts.iter().enumerate() {
+            let mut options = options::parse(wanted.options().as_deref().unwrap_or_default());
+            let to = wanted.destination().as_path();
+            inside::must_be_absolute(to, "a mount's destination")?;
+            if to == Path::new("/dev") && options.bind.is_none() && options.attr.set & attr::RDONLY != 0 {
+                options.flags -= MsFlags::MS_RDONLY;
+                later.push(to.to_owned());
+            }
+            self.one(index, wanted, to, options)?;
+        }
+        self.check_pseudo_file_systems(mounts)?;
+        Ok(later)
+    }
+
+    fn one(&self, index: usize, wanted: &Mount, to: &Path, options: Options) -> Result<()> {
+        let kind = wanted.typ().as_deref().unwrap_or("none");
+        let source = wanted.source().as_deref().unwrap_or(Path::new("none"));
+        match kind {
+            "cgroup" | "cgroup2" if options.bind.is_none() => cgroupfs::mount_cgroup(self, to, &options)?,
+            kind if options.bind.is_some() || kind == "bind" => self.bind(index, source, to, &options)?,
+            kind => self.fresh(kind, source, to, &options)?,
+        }
+        self.talk.step("mount(2)", || format!("{kind} {} on {}", source.display(), to.display()));
+        Ok(())
+    }
+
+    /// A part of the host's tree, seen at another place.
+    fn bind(&self, index: usize, source: &Path, to: &Path, options: &Options) -> Result<()> {
+        let source = in_bundle(self.bundle, source)?;
+        let doing = || format!("bind {} on {}", source.display(), to.display());
+        let recursive = options.bind.unwrap_or(true);
+        let mapped = self.idmapped.iter().find(|(i, _)| *i == index).map(|(_, tree)| tree);
+        let tree = match mapped {
+            Some(tree) => tree.try_clone().doing(doing)?,
+            None => sys::open_tree(AT_FDCWD, &source, recursive).doing(doing)?,
+        };
+        set_attributes(&tree, options).doing(doing)?;
+        let is_dir = file_kind(&tree).doing(doing)? == SFlag::S_IFDIR;
+        let target = inside::make(self.root, to, if is_dir { Kind::Dir } else { Kind::File })?;
+        self.guard_proc(&target, to)?;
+        sys::move_mount(&tree, &target).doing(doing)
+    }
+
+    /// A file system of its own: proc, sysfs, tmpfs, devpts, mqueue ...
+    fn fresh(&self, kind: &str, source: &Path, to: &Path, options: &Options) -> Result<()> {
+        let target = match kind {
+            "proc" | "sysfs" => self.plain_directory(kind, to)?,
+            _ => inside::make(self.root, to, Kind::Dir)?,
+        };
+        self.guard_proc(&target, to)?;
+        let try_with = |data: &str| {
+            let data = (!data.is_empty()).then_some(data);
+            mount(Some(source), &by_fd(&target), Some(kind), options.flags, data)
+        };
+        match try_with(&options.data) {
+            // In a user namespace the group that owns terminals (gid=5) may not be mapped.
+            Err(Errno::EINVAL) if kind == "devpts" => try_with(&without_gid(&options.data)),
+            // A new sysfs shows the network namespace's devices, so only who owns that namespace may
+            // have one; the host's, below, is the same but for them. mqueue: likewise ipc.
+            Err(Errno::EPERM) if kind == "sysfs" => return self.host_instead("/sys", &target, options),
+            Err(Errno::EPERM) if kind == "mqueue" => {
+                return self.host_instead("/dev/mqueue", &target, options);
+            }
+            other => other,
+        }
+        .doing(|| format!("mount {kind} on {}", to.display()))?;
+        if options.copy_up {
+            copyup::fill(self.root, to, &target)?;
+        }
+        if options.propagation.is_some() || options.below != MountAttr::default() {
+            let mounted = inside::make(self.root, to, Kind::Dir)?;
+            let rest = Options { attr: MountAttr::default(), ..clone_attributes(options) };
+            set_attributes(&mounted, &rest).doing(|| format!("set the mode of {}", to.display()))?;
+        }
+        Ok(())
+    }
+
+    fn host_instead(&self, host: &str, target: &OwnedFd, options: &Options) -> Result<()> {
+        self.talk.warn(&format!("{host} is the host's: this namespace may not have a new one"));
+        let doing = || format!("bind the host's {host}");
+        let tree = sys::open_tree(AT_FDCWD, host, true).doing(doing)?;
+        set_attributes(&tree, options).doing(doing)?;
+        sys::move_mount(&tree, target).doing(doing)
+    }
+
+    /// procfs and sysfs go to a real directory, reached by no link: an image with
+    /// `/proc -> /elsewhere` would otherwise choose what our masks and sysctls are applied to
+    /// (CVE-2019-19921, CVE-2023-28642).
+    fn plain_directory(&self, kind: &str, to: &Path) -> Result<OwnedFd> {
+        let made = inside::make(self.root, to, Kind::Dir)?;
+        let how = OpenHow::new()
+            .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_SYMLINKS);
+        drop(made);
+        match openat2(self.root, to, how) {
+            Err(Errno::ELOOP | Errno::ENOTDIR) => invalid(format!(
+                "{kind} must be mounted on an ordinary directory, and {} is or contains a link",
+                to.display()
+            )),
+            other => other.doing(|| format!("open {} in the root", to.display())),
+        }
+    }
+
+    /// Nothing may be mounted over a file of /proc, except the few that tools like lxcfs give a
+    /// better answer for: else a mount of the user's could stand in for /proc/self/attr.
+    fn guard_proc(&self, target: &OwnedFd, to: &Path) -> Result<()> {
+        const MAY: [&str; 12] = [
+            "",
+            "cpuinfo",
+            "diskstats",
+            "meminfo",
+            "stat",
+            "swaps",
+            "uptime",
+            "loadavg",
+            "slabinfo",
+            "net/dev",
+            "sys/kernel/ns_last_pid",
+            "sys/crypto/fips_enabled",
+        ];
+        if !is_on(target, PROC_SUPER_MAGIC)? {
+            return Ok(());
+        }
+        let read = |fd: &OwnedFd| fs::read_link(by_fd(fd)).doing(|| format!("find {}", to.display()));
+        let (root, at) = (read(self.root)?, read(target)?);
+        let below = at.strip_prefix(root.join("proc")).ok();
+        if below.is_some_and(|below| MAY.iter().any(|may| below == Path::new(may))) {
+            return Ok(());
+        }
+        invalid(format!("{} is inside /proc: nothing may be mounted there", to.display()))
+    }
+
+    /// What was asked to be procfs or sysfs is it still, now that everything is mounted.
+    fn check_pseudo_file_systems(&self, mounts: &[Mount]) -> Result<()> {
+        for (kind, magic) in [("proc", PROC_SUPER_MAGIC), ("sysfs", SYSFS_MAGIC)] {
+            for to in mounts.iter().filter(|m| m.typ().as_deref() == Some(kind)).map(Mount::destination) {
+                let there = inside::find(self.root, to)?;
+                if !there.as_ref().map(|fd| is_on(fd, magic)).transpose()?.unwrap_or(false) {
+                    return invalid(format!(
+                        "{} is covered by another mount and no {kind} any more",
+                        to.display()
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Attributes and propagation, by as few calls as it takes.
+pub(crate) fn set_attributes(mount: &OwnedFd, options: &Options) -> nix::Result<()> {
+    let none = MountAttr::default();
+    let mut here = options.attr;
+    if let Some((propagation, recursive)) = options.propagation {
+        if recursive {
+            sys::mount_setattr(mount, &MountAttr { propagation, ..none }, true)?;
+        } else {
+            here.propagation = propagation;
+        }
+    }
+    if options.below != none {
+        sys::mount_setattr(mount, &options.below, true)?;
+    }
+    if here != none { sys::mount_setattr(mount, &here, false) } else { Ok(()) }
+}
+
+fn clone_attributes(options: &Options) -> Options {
+    Options {
+        attr: options.attr,
+        below: options.below,
+        propagation: options.propagation,
+        ..Options::default()
+    }
+}
+
+fn without_gid(data: &str) -> String {
+    data.split(',').filter(|o| !o.starts_with("gid=")).collect::<Vec<_>>().join(",")
+}
+
+/// What a descriptor is: `S_IFDIR`, `S_IFREG`, `S_IFCHR` ...
+pub(crate) fn file_kind(fd: impl AsFd) -> nix::Result<SFlag> {
+    Ok(SFlag::from_bits_truncate(fstat(fd)?.st_mode & SFlag::S_IFMT.bits()))
+}
+
+/// Whether a descriptor lies on a file system of this kind. The kernel says so: it cannot be faked.
+pub(crate) fn is_on(fd: &OwnedFd, magic: FsType) -> Result<bool> {
+    let stat = fstatfs(fd).map_err(|errno| Error::Sys { doing: "look at a file system".into(), errno });
+    Ok(stat?.filesystem_type() == magic)
+}

@@ -1,0 +1,205 @@
+//! System call filters: from the OCI's `linux.seccomp` to a program for the kernel.
+//!
+//! The program is classic BPF over `struct seccomp_data` (seccomp(2)): architecture, number,
+//! arguments. The usual compiler makes a chain of comparisons, one per call of the profile: 950
+//! instructions for docker's. Here each architecture's rules become ranges of numbers with one
+//! verdict, and a binary search over the ranges: docker's profile has some 70 of them, so a call
+//! is judged in seven comparisons, and the kernel has far less to check and to compile.
+
+mod bpf;
+mod docker;
+mod syscalls;
+
+use crate::{
+    Result,
+    error::{Doing, invalid},
+};
+use bpf::{Insn, Range, Verdict};
+use nix::errno::Errno;
+use oci_spec::runtime::{
+    Arch, LinuxSeccomp, LinuxSeccompAction as Action, LinuxSeccompFilterFlag as Flag, LinuxSyscall,
+};
+use std::collections::BTreeMap;
+
+pub use docker::profile as docker_profile;
+
+/// A filter, compiled.
+pub struct Program {
+    code: Vec<Insn>,
+    flags: libc::c_ulong,
+}
+
+/// What a 64-bit x86 kernel adds to a number for the x32 ABI.
+const X32_BIT: u32 = 0x4000_0000;
+
+/// Compiles a filter. Names that an architecture does not have are skipped, as the profiles list
+/// the calls of all; actions, operators and flags that we do not know are errors.
+pub fn compile(filter: &LinuxSeccomp) -> Result<Program> {
+    let default = action(filter.default_action(), filter.default_errno_ret())?;
+    let rules = filter.syscalls().as_deref().unwrap_or_default();
+    for rule in rules {
+        action(rule.action(), rule.errno_ret())?; // also for names that no architecture here has
+    }
+    let mut code = vec![Insn::load(bpf::ARCH)];
+    for (audit, abis) in architectures(filter) {
+        let mut ranges = vec![Range { start: 0, verdict: Verdict::Return(default) }];
+        for abi in &abis {
+            add_abi(&mut ranges, *abi, rules, default)?;
+        }
+        if audit == AUDIT_X86_64 && !abis.contains(&Abi::X32) {
+            ranges.push(Range { start: X32_BIT, verdict: Verdict::Return(KILL) });
+        }
+        if audit == AUDIT_X86_64 {
+            // A tracer that skips a call leaves -1: not a call of the x32 ABI.
+            ranges.push(Range { start: u32::MAX, verdict: Verdict::Return(default) });
+        }
+        code.extend(bpf::for_arch(audit, &bpf::merge(ranges)));
+    }
+    // A program for another architecture: the numbers would mean other calls.
+    code.push(Insn::ret(KILL));
+    if code.len() > bpf::LONGEST {
+        return invalid(format!("linux.seccomp is too long for the kernel: {} instructions", code.len()));
+    }
+    Ok(Program { code, flags: flags(filter)? })
+}
+
+impl Program {
+    /// Installs the filter on this process for ever (seccomp(2)).
+    pub fn load(&self) -> Result<()> {
+        let program = libc::sock_fprog { len: self.code.len() as u16, filter: self.code.as_ptr() as *mut _ };
+        // SAFETY: the kernel copies the program; Insn has the layout of sock_filter.
+        let done = unsafe {
+            libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, self.flags, &raw const program)
+        };
+        Errno::result(done).map(drop).doing(|| "load the seccomp filter".into())
+    }
+
+    /// How many instructions it has.
+    #[allow(clippy::len_without_is_empty)] // it never is
+    pub fn len(&self) -> usize {
+        self.code.len()
+    }
+}
+
+const KILL: u32 = libc::SECCOMP_RET_KILL_PROCESS;
+
+/// The number that the kernel takes for an action.
+fn action(action: Action, errno: Option<u32>) -> Result<u32> {
+    let data = errno.unwrap_or(libc::EPERM as u32);
+    if data > 0xffff {
+        return invalid(format!("linux.seccomp: errnoRet {data} is no errno"));
+    }
+    Ok(match action {
+        Action::ScmpActKill | Action::ScmpActKillThread => libc::SECCOMP_RET_KILL_THREAD,
+        Action::ScmpActKillProcess => libc::SECCOMP_RET_KILL_PROCESS,
+        Action::ScmpActTrap => libc::SECCOMP_RET_TRAP,
+        Action::ScmpActErrno => libc::SECCOMP_RET_ERRNO | data,
+        Action::ScmpActTrace => libc::SECCOMP_RET_TRACE | data,
+        Action::ScmpActLog => libc::SECCOMP_RET_LOG,
+        Action::ScmpActAllow => libc::SECCOMP_RET_ALLOW,
+        Action::ScmpActNotify => {
+            return invalid(
+                "linux.seccomp: SCMP_ACT_NOTIFY needs an agent at listenerPath, which this runtime \
+                 does not speak to; use SCMP_ACT_ERRNO",
+            );
+        }
+    })
+}
+
+fn flags(filter: &LinuxSeccomp) -> Result<libc::c_ulong> {
+    if filter.listener_path().as_ref().is_some_and(|path| !path.as_os_str().is_empty()) {
+        return invalid("linux.seccomp.listenerPath: this runtime does not speak to a seccomp agent");
+    }
+    let mut flags = 0;
+    for flag in filter.flags().iter().flatten() {
+        flags |= match flag {
+            Flag::SeccompFilterFlagLog => libc::SECCOMP_FILTER_FLAG_LOG,
+            Flag::SeccompFilterFlagTsync => libc::SECCOMP_FILTER_FLAG_TSYNC,
+            Flag::SeccompFilterFlagSpecAllow => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+            // It says how a listener is interrupted, and there is none.
+            Flag::SeccompFilterFlagWaitKillableRecv => 0,
+        };
+    }
+    Ok(flags)
+}
+
+/// A set of numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Abi {
+    X86_64,
+    X32,
+    I386,
+    Aarch64,
+}
+
+/// linux/audit.h.
+const AUDIT_X86_64: u32 = 0xc000_003e;
+const AUDIT_I386: u32 = 0x4000_0003;
+const AUDIT_AARCH64: u32 = 0xc000_00b7;
+
+/// The filter's architectures that this machine can run at all, its own first. Its own is
+/// always among them (config-linux.md: "architectures", libseccomp's native one is implied).
+fn architectures(filter: &LinuxSeccomp) -> Vec<(u32, Vec<Abi>)> {
+    let asked = |arch| filter.architectures().iter().flatten().any(|a| *a == arch);
+    if cfg!(target_arch = "aarch64") {
+        return vec![(AUDIT_AARCH64, vec![Abi::Aarch64])];
+    }
+    let mut own = vec![Abi::X86_64];
+    if asked(Arch::ScmpArchX32) {
+        own.push(Abi::X32);
+    }
+    let mut all = vec![(AUDIT_X86_64, own)];
+    if asked(Arch::ScmpArchX86) {
+        all.push((AUDIT_I386, vec![Abi::I386]));
+    }
+    all
+}
+
+/// The number of a call in an ABI.
+fn number(name: &str, abi: Abi) -> Option<u32> {
+    if abi == Abi::X32
+        && let Some(at) = syscalls::X32_FROM_512.iter().position(|n| *n == name)
+    {
+        return Some(X32_BIT | (512 + at as u32));
+    }
+    let at = syscalls::TABLE.binary_search_by(|(n, ..)| (*n).cmp(name)).ok()?;
+    let (_, x86_64, i386, aarch64) = syscalls::TABLE[at];
+    let number = match abi {
+        Abi::X86_64 | Abi::X32 => x86_64,
+        Abi::I386 => i386,
+        Abi::Aarch64 => aarch64,
+    };
+    let number = u32::try_from(number).ok()?;
+    Some(if abi == Abi::X32 { number | X32_BIT } else { number })
+}
+
+/// Adds the verdicts of one ABI, as ranges in rising order. The first rule that matches a call
+/// decides; one without conditions always matches.
+fn add_abi(ranges: &mut Vec<Range>, abi: Abi, rules: &[LinuxSyscall], default: u32) -> Result<()> {
+    let mut calls: BTreeMap<u32, Vec<&LinuxSyscall>> = BTreeMap::new();
+    for rule in rules {
+        for number in rule.names().iter().filter_map(|name| number(name, abi)) {
+            calls.entry(number).or_default().push(rule);
+        }
+    }
+    let mut newest = None;
+    if abi == Abi::X32 {
+        ranges.push(Range { start: X32_BIT, verdict: Verdict::Return(default) });
+    }
+    for (number, rules) in calls {
+        ranges.push(Range { start: number, verdict: Verdict::of(&rules, default)? });
+        ranges.push(Range { start: number + 1, verdict: Verdict::Return(default) });
+        newest = Some(number + 1);
+    }
+    // A call newer than every one that the profile knows answers "no such call" and not "forbidden":
+    // programs then fall back to an older call, as they would on an older kernel.
+    let is_errno = default & libc::SECCOMP_RET_ACTION_FULL == libc::SECCOMP_RET_ERRNO;
+    if let Some(start) = newest.filter(|_| is_errno) {
+        let verdict = Verdict::Return(libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32);
+        ranges.push(Range { start, verdict });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,104 @@
+//! The container's terminal: a pty of its own devpts, so that its name means something inside
+//! (`tty` says /dev/pts/0). The master goes to the parent; the slave becomes standard input,
+//! output and error, the controlling terminal, and /dev/console.
+
+use crate::{
+    Result,
+    error::{Doing, invalid},
+    inside::{self, Kind},
+    process::Stdio,
+    sys,
+};
+use nix::{
+    errno::Errno,
+    fcntl::{self, OFlag},
+    sys::stat::{Mode, fstat, makedev},
+    unistd::{Uid, dup2_stderr, dup2_stdin, dup2_stdout, fchown},
+};
+use oci_spec::runtime::Process;
+use std::{
+    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+    path::Path,
+};
+
+/// Both sides of a pty.
+pub(crate) struct Terminal {
+    pub(crate) master: OwnedFd,
+    pub(crate) slave: OwnedFd,
+}
+
+/// Opens a pty in the devpts of the root (or, where it has none, the host's).
+pub(crate) fn open(root: &OwnedFd, process: &Process) -> Result<Terminal> {
+    let doing = || "open a terminal".to_owned();
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let master = match inside::open(root, Path::new("/dev/pts/ptmx"), flags) {
+        Err(Errno::ENOENT | Errno::ENOTDIR) => fcntl::open("/dev/ptmx", flags, Mode::empty()),
+        other => other,
+    }
+    .doing(doing)?;
+    // An image could have put anything at that path (CVE-2025-52565): is it a terminal's master?
+    if fstat(&master).doing(doing)?.st_rdev != makedev(5, 2) {
+        return invalid("/dev/pts/ptmx in the root is not a terminal multiplexer");
+    }
+    let unlock: libc::c_int = 0;
+    // SAFETY: TIOCSPTLCK reads one int.
+    Errno::result(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlock) })
+        .doing(doing)?;
+    // The slave by the master and not by its name: no path, nothing to swap.
+    // SAFETY: TIOCGPTPEER takes open flags and returns a new descriptor.
+    let slave = unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags.bits()) };
+    let slave = Errno::result(slave).doing(doing)?;
+    // SAFETY: it is new, and nobody else's.
+    let slave = unsafe { OwnedFd::from_raw_fd(slave) };
+    if let Some(size) = process.console_size() {
+        resize(&master, size.height() as u16, size.width() as u16).doing(doing)?;
+    }
+    Ok(Terminal { master, slave })
+}
+
+/// Sets a terminal's size (TIOCSWINSZ, ioctl_tty(2)); its foreground process gets SIGWINCH.
+pub fn resize(terminal: impl AsFd, rows: u16, columns: u16) -> nix::Result<()> {
+    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: TIOCSWINSZ reads one winsize.
+    let done = unsafe { libc::ioctl(terminal.as_fd().as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
+    Errno::result(done).map(drop)
+}
+
+/// Shows the slave as /dev/console.
+pub(crate) fn bind_console(root: &OwnedFd, slave: &OwnedFd) -> Result<()> {
+    let doing = || "bind the terminal on /dev/console".to_owned();
+    let target = inside::make(root, Path::new("/dev/console"), Kind::File)?;
+    let tree = sys::open_tree(slave, sys::EMPTY, false).doing(doing)?;
+    sys::move_mount(tree, target).doing(doing)
+}
+
+/// Makes the slave the controlling terminal and the three standard streams.
+pub(crate) fn take(slave: &OwnedFd) -> Result<()> {
+    let doing = || "take the terminal".to_owned();
+    // SAFETY: TIOCSCTTY takes an int: zero, do not steal it from another session.
+    Errno::result(unsafe { libc::ioctl(slave.as_raw_fd(), libc::TIOCSCTTY, 0) }).doing(doing)?;
+    dup2_stdin(slave).and_then(|()| dup2_stdout(slave)).and_then(|()| dup2_stderr(slave)).doing(doing)
+}
+
+/// The three streams without a terminal.
+pub(crate) fn streams(stdio: Stdio) -> Result<()> {
+    let Stdio::Fds([stdin, stdout, stderr]) = stdio else { return Ok(()) };
+    let doing = || "set the standard streams".to_owned();
+    // One of the three may itself be number 0, 1 or 2: copies first, then none is overwritten.
+    let copies = [stdin, stdout, stderr].map(|fd| fd.try_clone_to_owned());
+    let [stdin, stdout, stderr] = copies;
+    dup2_stdin(stdin.doing(doing)?).doing(doing)?;
+    dup2_stdout(stdout.doing(doing)?).doing(doing)?;
+    dup2_stderr(stderr.doing(doing)?).doing(doing)
+}
+
+/// Gives the streams to the user that the process becomes, or it could not reopen them by
+/// /dev/stderr. What cannot be given (a device, a read-only file, another's) stays as it is.
+pub(crate) fn give_streams(uid: Uid) {
+    for fd in [std::io::stdin().as_fd(), std::io::stdout().as_fd(), std::io::stderr().as_fd()] {
+        let null = makedev(1, 3);
+        if fstat(fd).is_ok_and(|s| s.st_uid != uid.as_raw() && s.st_rdev != null) {
+            let _ = fchown(fd, Some(uid), None);
+        }
+    }
+}
