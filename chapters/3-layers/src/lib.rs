@@ -26,9 +26,12 @@
 //! | [`pack`] | a directory as a tar |
 //! | [`users`] | /etc/passwd and /etc/group of a root |
 //! | [`gc`] | what no image needs any more |
+//! | [`archive`] | an image as one file: `docker save` and `docker load` |
+//! | [`pagecache`] | which bytes of a file are in memory |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
+pub mod archive;
 pub mod attributes;
 pub mod bundle;
 pub mod diff;
@@ -38,6 +41,7 @@ pub mod image;
 mod names;
 pub mod overlay;
 pub mod pack;
+pub mod pagecache;
 mod pipe;
 mod receive;
 pub mod root;

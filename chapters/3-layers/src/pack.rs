@@ -106,6 +106,11 @@ impl<W: Write> Packer<W> {
         self.header(&Entry::new(path.as_os_str(), Kind::File, 0o644))
     }
 
+    /// What it is written to, with no end written.
+    pub fn into_inner(self) -> W {
+        self.out
+    }
+
     /// Ends the tar, and gives back what it was written to.
     pub fn finish(mut self) -> Result<W> {
         write_end(&mut self.out).doing(|| "end the tar".into())?;

@@ -65,7 +65,7 @@ impl Store {
             let (compressed, inflater) = sync_channel(IN_FLIGHT);
             let (plain, extractor) = sync_channel(IN_FLIGHT);
             let inflate = scope.spawn(move || inflate(Pipe::new(inflater), plain));
-            let extract = scope.spawn(|| unpack(Pipe::new(extractor), &root));
+            let extract = scope.spawn(|| unpack(Pipe::new(extractor), &root, Whiteouts::Overlay));
             // One byte more than promised is read, so that "too long" is noticed and nothing is endless.
             let stored = pump(from.take(descriptor.size().saturating_add(1)), Some(&mut ingest), compressed);
             (both(join(inflate), join(extract)), stored)
@@ -133,30 +133,26 @@ impl Store {
         let layer = match self.take_pending(blob.digest()) {
             Some(pending) => pending,
             None => {
-                let from = BufReader::with_capacity(CHUNK, self.open_blob(blob.digest())?);
                 let dir = self.temporary_dir()?;
                 let root = Root::open(&dir.diff())?;
-                let (diff_id, unsettled) = thread::scope(|scope| {
-                    let (plain, extractor) = sync_channel(IN_FLIGHT);
-                    let inflate = scope.spawn(move || inflate(from, plain));
-                    let unpacked = unpack(Pipe::new(extractor), &root);
-                    both(join(inflate), unpacked)
-                })?;
+                let blob = self.open_blob(blob.digest())?;
+                let (diff_id, unsettled) = pour(blob, &root, Whiteouts::Overlay)?;
                 Layer { dir, diff_id, unsettled }
             }
         };
-        // The config names the layer's content, and the config was checked by its own digest: so this check
-        // covers also a blob that another program put into the store.
-        if *expected.algorithm() == DigestAlgorithm::Sha256 {
-            same(
-                || format!("the content of layer {}", blob.digest()),
-                expected.as_ref(),
-                layer.diff_id.as_ref(),
-            )?;
-        } else {
-            return Err(Error::Algorithm(expected.to_string()));
-        }
+        check_content(blob, expected, &layer.diff_id)?;
         Ok(layer)
+    }
+
+    /// Unpacks all layers of an image into one directory, without overlay: what `umoci unpack` does.
+    pub fn unpack_into(&self, image: &Image, target: &Path) -> Result<()> {
+        let root = Root::open(target)?;
+        for (blob, diff_id) in image.manifest.layers().iter().zip(image.diff_ids()) {
+            let (found, unsettled) = pour(self.open_blob(blob.digest())?, &root, Whiteouts::Remove)?;
+            check_content(blob, &diff_id, &found)?;
+            settle(&root, &unsettled, &[])?;
+        }
+        Ok(())
     }
 
     // ---- unpacked layers
@@ -287,6 +283,26 @@ impl Drop for Temporary {
 
 // ---- the stages
 
+/// A stored layer on two threads into a directory. Returns its diff ID, and what it leaves open.
+fn pour(blob: File, root: &Root, whiteouts: Whiteouts) -> Result<(Digest, Unsettled)> {
+    let from = BufReader::with_capacity(CHUNK, blob);
+    thread::scope(|scope| {
+        let (plain, extractor) = sync_channel(IN_FLIGHT);
+        let inflate = scope.spawn(move || inflate(from, plain));
+        let unpacked = unpack(Pipe::new(extractor), root, whiteouts);
+        both(join(inflate), unpacked)
+    })
+}
+
+/// The config names the layer's content, and the config was checked by its own digest: so this check covers
+/// also a blob that another program put into the store.
+fn check_content(blob: &Descriptor, expected: &Digest, found: &Digest) -> Result<()> {
+    if *expected.algorithm() != DigestAlgorithm::Sha256 {
+        return Err(Error::Algorithm(expected.to_string()));
+    }
+    same(|| format!("the content of layer {}", blob.digest()), expected.as_ref(), found.as_ref())
+}
+
 /// Inflates, hashes, and passes on. Returns the diff ID.
 fn inflate(mut from: impl BufRead, to: SyncSender<Vec<u8>>) -> Result<Digest> {
     let doing = || "inflate the layer".to_string();
@@ -303,8 +319,8 @@ fn inflate(mut from: impl BufRead, to: SyncSender<Vec<u8>>) -> Result<Digest> {
 }
 
 /// Unpacks, and takes the rest of the stream too: the diff ID covers what follows the tar's end.
-fn unpack(mut from: Pipe, root: &Root) -> Result<Unsettled> {
-    let options = Options { whiteouts: Whiteouts::Overlay, ..Options::default() };
+fn unpack(mut from: Pipe, root: &Root, whiteouts: Whiteouts) -> Result<Unsettled> {
+    let options = Options { whiteouts, ..Options::default() };
     let unsettled = extract(&mut from, root, &options)?;
     std::io::copy(&mut from, &mut std::io::sink()).doing(|| "read a layer to its end".into())?;
     Ok(unsettled)
