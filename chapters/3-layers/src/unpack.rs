@@ -209,6 +209,9 @@ impl<'r> Extractor<'r> {
             Err(Errno::EEXIST) => {
                 let there = fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW).doing(|| doing(path))?;
                 if kind(&there) != SFlag::S_IFDIR {
+                    if self.options.keep_kind {
+                        return Err(Error::Sys { doing: doing(path), errno: Errno::ENOTDIR });
+                    }
                     let hides = is_whiteout(&there) && self.options.whiteouts == Whiteouts::Overlay;
                     self.replacing(path, parent, name, &mut || {
                         mkdirat(parent, name, Mode::from_bits_truncate(0o700))
