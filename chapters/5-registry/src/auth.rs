@@ -130,8 +130,9 @@ impl Auth {
                 ("client_id", "teu"),
                 ("scope", &scopes),
             ]);
-            let request =
-                Request::post(url.clone()).header("content-type", "application/x-www-form-urlencoded");
+            let request = Request::post(url.clone())
+                .header("content-type", "application/x-www-form-urlencoded")
+                .header("content-length", form.len());
             transport.run(request, SendBody::from_owned_reader(std::io::Cursor::new(form)))?
         } else {
             let mut pairs = vec![("service", service.as_str())];
@@ -268,6 +269,23 @@ mod tests {
             query(&[("scope", "repository:a/b:pull,push"), ("x", "é")]),
             "scope=repository%3Aa%2Fb%3Apull%2Cpush&x=%C3%A9"
         );
+    }
+
+    /// A registry that was reached by TLS cannot have the password sent in plain text.
+    #[test]
+    fn a_realm_is_no_weaker_than_its_registry() {
+        let credentials =
+            Credentials { username: "user".into(), password: "secret".into(), identity_token: None };
+        for realm in ["http://127.0.0.1:1/token", "ftp://a.example/", "not a url", "/token"] {
+            let response = Response::builder()
+                .status(401)
+                .header("www-authenticate", format!("Bearer realm=\"{realm}\",service=\"s\""))
+                .body(ureq::Body::builder().data(""))
+                .unwrap();
+            let auth = Auth::new(Some(credentials.clone()), vec![]);
+            let error = auth.answer(&Transport::new(), "https://r.example", response, None).unwrap_err();
+            assert!(matches!(error, Error::Untrusted { .. }), "{realm}: {error}");
+        }
     }
 
     proptest! {
