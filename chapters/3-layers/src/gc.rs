@@ -102,7 +102,13 @@ impl Store {
                     }
                 }
             }
-            Some(_) => self.mark(manifest, &mut needed, &mut HashSet::new(), 1),
+            Some(document) => {
+                self.mark(manifest, &mut needed, &mut HashSet::new(), 1);
+                // A signature may come before what it signs (distribution-spec, "Pushing Manifests with Subject").
+                let subject =
+                    document.get("subject").and_then(|d| d["digest"].as_str()?.parse::<Digest>().ok());
+                needed.retain(|blob| Some(blob) != subject.as_ref());
+            }
         }
         let missing = |blob: &Digest| !self.blob_path(blob).exists();
         needed.into_iter().filter(missing).collect()

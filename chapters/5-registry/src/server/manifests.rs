@@ -122,11 +122,7 @@ impl Registry<'_> {
             Document::Image(image) => image.layers().iter().chain([image.config()]).collect(),
             Document::Index(index) => index.manifests().iter().collect(),
         };
-        let distributable = |part: &&&Descriptor| {
-            !part.media_type().to_string().contains("nondistributable")
-                && !part.media_type().to_string().contains("foreign")
-        };
-        match parts.iter().filter(distributable).find(|part| !self.store.has(part)) {
+        match parts.iter().find(|part| !self.store.has(part)) {
             Some(part) => {
                 let message =
                     format!("{} of {} bytes is not here; push it first", part.digest(), part.size());
