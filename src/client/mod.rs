@@ -29,6 +29,7 @@ mod table;
 mod template;
 
 pub(crate) use system::architecture;
+pub(crate) use table::align;
 
 use clap::{Parser, Subcommand};
 use http::Client;
@@ -71,6 +72,7 @@ enum Command {
     Info(system::Info),
     /// Run the daemon
     Daemon(crate::server::Options),
+    Doctor(crate::doctor::Doctor),
 }
 
 /// `teu image …`.
@@ -93,9 +95,11 @@ enum Image {
 pub(crate) fn main() -> ExitCode {
     die_of_broken_pipes();
     let line = Line::parse();
-    // The daemon wants a process without threads.
-    if let Command::Daemon(options) = &line.command {
-        return crate::server::main(options);
+    // These want a process without threads.
+    match &line.command {
+        Command::Daemon(options) => return crate::server::main(options),
+        Command::Doctor(args) => return crate::doctor::main(args),
+        _ => {}
     }
     match talk(&line) {
         Ok(code) => ExitCode::from(code),
@@ -132,7 +136,7 @@ fn talk(line: &Line) -> anyhow::Result<u8> {
             Command::Image(Image::Base(args)) => archive::base(client, args).await,
             Command::Version(args) => system::version(client, args).await,
             Command::Info(args) => system::info(client, args).await,
-            Command::Daemon(_) => Ok(0),
+            Command::Daemon(_) | Command::Doctor(_) => Ok(0),
         }
     })
 }
