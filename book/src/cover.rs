@@ -1,20 +1,22 @@
 //! Which public items of the chapters the book passes over in silence.
 
-use anyhow::{Context, Result};
-use lab::source::{self as item, CRATES};
+use anyhow::Result;
+use lab::{
+    module::{Module, ident},
+    source::CRATES,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     path::Path,
 };
 use syn::{Item, Visibility};
 
-/// The public items of each chapter crate that are not in `shown` (nor any item of theirs).
+/// The public items of each chapter crate that are not in `shown` (nor any part of theirs).
 pub(crate) fn unseen(root: &Path, shown: &BTreeSet<String>) -> Result<BTreeMap<String, Vec<String>>> {
     let mut unseen = BTreeMap::new();
     for (name, file) in CRATES.iter().filter(|(_, file)| file.starts_with("chapters/")) {
         let mut items = Vec::new();
-        public(root, file, name, &mut items)?;
+        public(root, &Module::read(root, (*file).to_owned())?, name, &mut items)?;
         let seen =
             |item: &String| shown.iter().any(|path| path == item || path.starts_with(&format!("{item}::")));
         items.retain(|item| !seen(item));
@@ -25,24 +27,17 @@ pub(crate) fn unseen(root: &Path, shown: &BTreeSet<String>) -> Result<BTreeMap<S
     Ok(unseen)
 }
 
-/// Collects the paths of the public items in a module's file, and in its public modules' files.
-fn public(root: &Path, file: &str, path: &str, items: &mut Vec<String>) -> Result<()> {
-    let source = fs::read_to_string(root.join(file)).with_context(|| file.to_owned())?;
-    let (dir, name) = file.rsplit_once('/').unwrap_or(("", file));
-    let dir = match name {
-        "lib.rs" | "mod.rs" => dir.to_owned(),
-        _ => file.trim_end_matches(".rs").to_owned(),
-    };
-    for found in syn::parse_file(&source).with_context(|| file.to_owned())?.items {
-        let Some(name) = item::ident(&found).filter(|_| is_public(&found)) else { continue };
+/// Collects the paths of a module's public items, and of those of its public modules.
+fn public(root: &Path, module: &Module, path: &str, items: &mut Vec<String>) -> Result<()> {
+    for found in &module.items {
+        let Some(name) = ident(found).filter(|_| is_public(found)) else { continue };
         let path = format!("{path}::{name}");
-        match &found {
-            Item::Mod(module) if module.content.is_none() => {
-                let file = format!("{dir}/{name}.rs");
-                let file = if root.join(&file).is_file() { file } else { format!("{dir}/{name}/mod.rs") };
-                public(root, &file, &path, items)?;
+        match found {
+            Item::Mod(_) => {
+                if let Some(inner) = module.enter(root, &name.to_string())? {
+                    public(root, &inner, &path, items)?;
+                }
             }
-            Item::Mod(_) => {}
             _ => items.push(path),
         }
     }
@@ -67,6 +62,7 @@ fn is_public(item: &Item) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn an_item_is_seen_when_it_or_a_part_of_it_is_shown() {

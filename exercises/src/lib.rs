@@ -3,6 +3,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`source`] | an item of the chapter code, found by its path; its body taken out or put in |
+//! | [`module`] | a crate's modules, followed from file to file |
 //! | [`course`] | the exercises: a file each, with the task, the hints, the check and the wrong answers |
 //! | [`tree`] | a copy of the engine to build: the reader's, with bodies missing; the grader's, with theirs put in |
 //! | [`bundle`] | a bundle with random values, for a check |
@@ -18,6 +19,7 @@
 pub mod bundle;
 pub mod course;
 pub mod facts;
+pub mod module;
 pub mod progress;
 pub mod run;
 pub mod source;

@@ -1,13 +1,13 @@
 //! Cuts an item out of the workspace's source by its path: `namespaces::process::clone`.
 //!
-//! The path is followed the way the compiler follows it: crate, then `mod` declarations to
-//! their files, then the item. The compiler's own grammar (`syn`) says where the item begins
-//! and ends, so a listing can be neither cut short nor out of date.
+//! The path is followed the way the compiler follows it: crate, `mod` declarations to their files,
+//! `use` to where a thing really is, then the item. The compiler's own grammar (`syn`) says where the
+//! item begins and ends, so a listing can be neither cut short nor out of date.
 
+use crate::module::{Lines, Module, is_module, named, span};
 use anyhow::{Context, Result, anyhow, bail};
-use proc_macro2::LineColumn;
 use std::{fs, ops::Range, path::Path};
-use syn::{Attribute, ImplItem, Item, spanned::Spanned};
+use syn::{ImplItem, Item};
 
 /// Each crate that can be shown or asked for, and the file in which its root module is.
 pub const CRATES: [(&str, &str); 7] = [
@@ -19,6 +19,9 @@ pub const CRATES: [(&str, &str); 7] = [
     ("teu", "src/main.rs"),
     ("book", "book/src/main.rs"),
 ];
+
+/// How many `use`s may lead to an item.
+const DETOURS: u32 = 8;
 
 /// Lines of a source file.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,13 +37,11 @@ pub struct Listing {
 /// Finds `path` in the workspace at `root`. A module gives its doc comment, everything else itself with
 /// its docs and attributes.
 pub fn cut(root: &Path, path: &str) -> Result<Listing> {
-    match find(root, path)? {
-        (module, Some(lines), _) => module.lines(lines),
-        (module, None, _) => {
-            let docs = module.docs.ok_or_else(|| anyhow!("`{path}`: {} has no `//!` docs", module.file))?;
-            module.lines(docs)
-        }
-    }
+    let (module, found) = find(root, path)?;
+    let docs = || module.docs.ok_or_else(|| anyhow!("`{path}`: {} has no `//!` docs", module.file));
+    let (first, last) = found.map_or_else(docs, |(lines, _)| Ok(lines))?;
+    let lines: Vec<&str> = module.source.lines().skip(first - 1).take(last + 1 - first).collect();
+    Ok(Listing { line: first, text: dedent(&lines), file: module.file })
 }
 
 /// The body of a function: what stands between its braces.
@@ -56,8 +57,10 @@ pub struct Body {
 
 /// Finds the body of the function or method `path`.
 pub fn body(root: &Path, path: &str) -> Result<Body> {
-    let (module, _, block) = find(root, path)?;
-    let range = block.ok_or_else(|| anyhow!("`{path}` in {} is not a function", module.file))?;
+    let (module, found) = find(root, path)?;
+    let range = found
+        .and_then(|(_, block)| block)
+        .ok_or_else(|| anyhow!("`{path}` in {} is not a function", module.file))?;
     let text = module.source[range.clone()].to_owned();
     Ok(Body { file: module.file, range, text })
 }
@@ -75,38 +78,78 @@ pub fn replace(root: &Path, bodies: &[(&str, String)]) -> Result<()> {
     Ok(())
 }
 
-/// Follows a path to its module, and in it to an item's lines and, of a function, the inside of its braces.
-fn find(root: &Path, path: &str) -> Result<(Module, Option<Lines>, Option<Range<usize>>)> {
-    let mut names = path.split("::");
-    let krate = names.next().unwrap_or_default();
-    let (_, file) = CRATES
-        .iter()
-        .find(|(name, _)| *name == krate)
-        .ok_or_else(|| anyhow!("`{path}`: there is no crate `{krate}`"))?;
-    let mut module = Module::read(root, (*file).to_owned())?;
-    let names: Vec<&str> = names.collect();
-    let mut rest = names.as_slice();
-    while let [name, tail @ ..] = rest {
+/// An item in its module: its lines and, of a function, the inside of its braces.
+type Found = (Lines, Option<Range<usize>>);
+
+/// Follows a path to its module, and in it to an item, if it names one.
+fn find(root: &Path, path: &str) -> Result<(Module, Option<Found>)> {
+    follow(root, path, DETOURS).map_err(|error| anyhow!("`{path}`: {error}"))
+}
+
+fn follow(root: &Path, path: &str, detours: u32) -> Result<(Module, Option<Found>)> {
+    let names: Vec<&str> = path.split("::").collect();
+    let krate = names[0];
+    let file = CRATES.iter().find(|(name, _)| *name == krate).map(|(_, file)| (*file).to_owned());
+    let file = file.ok_or_else(|| anyhow!("there is no crate `{krate}`"))?;
+    let mut module = Module::read(root, file.clone())?;
+    for at in 1..names.len() {
+        let (name, tail) = (names[at], &names[at + 1..]);
         let item = module.items.iter().find(|item| !is_module(item) && named(item, name));
-        let found = match (item, tail) {
+        match (item, tail) {
             // `dockerfile::build` may be a module and a function: a function has no inside.
-            (Some(Item::Fn(item)), []) => Some((span(item), Some(inside(&item.block)))),
-            (Some(item), []) => Some((span(item), None)),
-            (Some(_), [inner]) => within(&module.items, name, inner),
-            _ => None,
-        };
-        if let Some((lines, block)) = found {
-            return Ok((module, Some(lines), block));
-        }
-        match module.enter(root, name)? {
-            Some(inner) => module = inner,
-            None => {
-                bail!("`{path}`: {} has no `{}`. It has {}", module.file, rest.join("::"), module.names())
+            (Some(item), []) => {
+                let block = if let Item::Fn(item) = item { Some(inside(&item.block)) } else { None };
+                let found = (span(item), block);
+                return Ok((module, Some(found)));
             }
+            (Some(_), [inner]) => {
+                if let Some(found) = within(&module.items, name, inner) {
+                    return Ok((module, Some(found)));
+                }
+                // A type's methods may be in several files, each with an idea of its own.
+                if let Some((module, found)) = anywhere(root, Module::read(root, file.clone())?, name, inner)?
+                {
+                    return Ok((module, Some(found)));
+                }
+            }
+            _ => {}
         }
-        rest = tail;
+        let Some(next) = module.enter(root, name)? else {
+            let Some(origin) = module.imported(name).filter(|_| detours > 0) else {
+                bail!("{} has no `{}`. It has {}", module.file, names[at..].join("::"), module.names());
+            };
+            return follow(root, &real(&names[..at], &origin, tail), detours - 1);
+        };
+        module = next;
     }
-    Ok((module, None, None))
+    Ok((module, None))
+}
+
+/// The path that an import in the module `here` stands for.
+fn real(here: &[&str], origin: &[String], tail: &[&str]) -> String {
+    let mut path: Vec<&str> = here.to_vec();
+    for step in origin {
+        match step.as_str() {
+            "crate" => path.truncate(1),
+            "super" => drop(path.pop()),
+            "self" => {}
+            step => path.push(step),
+        }
+    }
+    [path.as_slice(), tail].concat().join("::")
+}
+
+/// The method, in whichever of the crate's files it is.
+fn anywhere(root: &Path, module: Module, outer: &str, inner: &str) -> Result<Option<(Module, Found)>> {
+    if let Some(found) = within(&module.items, outer, inner) {
+        return Ok(Some((module, found)));
+    }
+    for child in module.children(root)? {
+        if let Some(found) = anywhere(root, child, outer, inner)? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
 }
 
 /// The bytes between a block's braces.
@@ -128,62 +171,8 @@ pub fn piece(listing: Listing, from: &str, to: &str) -> Result<Listing> {
     Ok(Listing { line: listing.line + first, text: dedent(&lines[first..=last]), file: listing.file })
 }
 
-type Lines = (usize, usize);
-
-/// A module: the file that it is in, and what is in it.
-struct Module {
-    file: String,
-    source: String,
-    /// Where files of the modules declared in it are.
-    dir: String,
-    items: Vec<Item>,
-    docs: Option<Lines>,
-}
-
-impl Module {
-    fn read(root: &Path, file: String) -> Result<Module> {
-        let source = fs::read_to_string(root.join(&file)).with_context(|| file.clone())?;
-        let parsed = syn::parse_file(&source).with_context(|| format!("{file} is not Rust"))?;
-        let (parent, name) = file.rsplit_once('/').unwrap_or(("", &file));
-        let dir = match name {
-            "lib.rs" | "main.rs" | "mod.rs" => parent.to_owned(),
-            _ => file.trim_end_matches(".rs").to_owned(),
-        };
-        let docs = docs(&parsed.attrs);
-        Ok(Module { items: parsed.items, docs, dir, source, file })
-    }
-
-    /// The module `name` declared here, whether it is inline or in a file of its own.
-    fn enter(&self, root: &Path, name: &str) -> Result<Option<Module>> {
-        let Some(Item::Mod(module)) = self.items.iter().find(|item| is_module(item) && named(item, name))
-        else {
-            return Ok(None);
-        };
-        let dir = format!("{}/{name}", self.dir);
-        if let Some((_, items)) = &module.content {
-            let (file, source) = (self.file.clone(), self.source.clone());
-            return Ok(Some(Module { file, source, dir, items: items.clone(), docs: docs(&module.attrs) }));
-        }
-        let file = format!("{dir}.rs");
-        let file = if root.join(&file).is_file() { file } else { format!("{dir}/mod.rs") };
-        Module::read(root, file).map(Some)
-    }
-
-    fn lines(&self, (first, last): Lines) -> Result<Listing> {
-        let lines: Vec<&str> = self.source.lines().skip(first - 1).take(last + 1 - first).collect();
-        Ok(Listing { file: self.file.clone(), line: first, text: dedent(&lines) })
-    }
-
-    fn names(&self) -> String {
-        let mut names: Vec<String> =
-            self.items.iter().filter_map(ident).map(|name| format!("`{name}`")).collect();
-        names.dedup();
-        names.join(", ")
-    }
-}
-
 /// A method, an associated item or a variant: what `Type::inner` can mean.
-fn within(items: &[Item], outer: &str, inner: &str) -> Option<(Lines, Option<Range<usize>>)> {
+fn within(items: &[Item], outer: &str, inner: &str) -> Option<Found> {
     items.iter().find_map(|item| match item {
         Item::Impl(block) => {
             let syn::Type::Path(path) = &*block.self_ty else { return None };
@@ -210,46 +199,6 @@ fn impl_ident(item: &ImplItem) -> Option<&syn::Ident> {
         ImplItem::Type(item) => Some(&item.ident),
         _ => None,
     }
-}
-
-/// The name that an item declares, if it declares one.
-pub fn ident(item: &Item) -> Option<&syn::Ident> {
-    match item {
-        Item::Const(item) => Some(&item.ident),
-        Item::Enum(item) => Some(&item.ident),
-        Item::Fn(item) => Some(&item.sig.ident),
-        Item::Macro(item) => item.ident.as_ref(),
-        Item::Mod(item) => Some(&item.ident),
-        Item::Static(item) => Some(&item.ident),
-        Item::Struct(item) => Some(&item.ident),
-        Item::Trait(item) => Some(&item.ident),
-        Item::Type(item) => Some(&item.ident),
-        Item::Union(item) => Some(&item.ident),
-        _ => None,
-    }
-}
-
-fn is_module(item: &Item) -> bool {
-    matches!(item, Item::Mod(_))
-}
-
-fn named(item: &Item, name: &str) -> bool {
-    ident(item).is_some_and(|ident| ident == name)
-}
-
-/// First and last line, doc comments included: to the grammar they are attributes.
-fn span(item: &impl Spanned) -> Lines {
-    let LineColumn { line, .. } = item.span().start();
-    (line, item.span().end().line)
-}
-
-/// The lines of a module's own `//!`.
-fn docs(attrs: &[Attribute]) -> Option<Lines> {
-    let inner =
-        |attr: &&Attribute| matches!(attr.style, syn::AttrStyle::Inner(_)) && attr.path().is_ident("doc");
-    let mut docs = attrs.iter().filter(inner).map(span);
-    let first = docs.next()?;
-    Some((first.0, docs.next_back().unwrap_or(first).1))
 }
 
 fn dedent(lines: &[&str]) -> String {

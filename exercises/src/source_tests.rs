@@ -8,9 +8,11 @@ const LIB: &str = "\
 mod inline {
     /// Deep.
     pub(crate) const DEPTH: usize = 2;
+    pub(crate) use super::Way as Exit;
 }
 pub mod build;
-pub use build::build;
+pub use self::build::{build as make};
+pub use crate::Round;
 
 /// A door.
 ///
@@ -47,7 +49,11 @@ fn workspace(root: &Path) {
         "//! Builds.\npub fn build() {\n    step();\n    step();\n}\nmod deep;\n",
     )
     .unwrap();
-    fs::write(source.join("build/deep.rs"), "macro_rules! step { () => {} }\n").unwrap();
+    fs::write(
+        source.join("build/deep.rs"),
+        "macro_rules! step { () => {} }\nimpl crate::Door {\n    fn shut() {}\n}\n",
+    )
+    .unwrap();
 }
 
 fn with(test: impl Fn(&dyn Fn(&str) -> Result<Listing>)) {
@@ -60,7 +66,7 @@ fn with(test: impl Fn(&dyn Fn(&str) -> Result<Listing>)) {
 fn an_item_comes_with_its_docs_its_attributes_and_its_line() {
     with(|cut| {
         let door = cut("namespaces::Door").unwrap();
-        assert_eq!((door.file.as_str(), door.line), ("chapters/1-namespaces/src/lib.rs", 11));
+        assert_eq!((door.file.as_str(), door.line), ("chapters/1-namespaces/src/lib.rs", 13));
         assert!(
             door.text.starts_with("/// A door.\n") && door.text.ends_with("    open: bool,\n}\n"),
             "{}",
@@ -73,7 +79,7 @@ fn an_item_comes_with_its_docs_its_attributes_and_its_line() {
 fn a_method_loses_the_indentation_of_its_block() {
     with(|cut| {
         let open = cut("namespaces::Door::open").unwrap();
-        assert_eq!(open.line, 22);
+        assert_eq!(open.line, 24);
         assert!(open.text.starts_with("/// Opens it.\npub fn open(&mut self) {\n    if"), "{}", open.text);
     });
 }
@@ -100,6 +106,24 @@ fn a_module_gives_its_docs() {
 }
 
 #[test]
+fn an_import_is_followed_to_where_the_thing_is() {
+    with(|cut| {
+        let at = |path: &str| cut(path).map(|listing| (listing.file, listing.line));
+        assert_eq!(at("namespaces::make").unwrap(), at("namespaces::build::build").unwrap());
+        assert_eq!(at("namespaces::inline::Exit").unwrap(), at("namespaces::Way").unwrap());
+        assert!(at("namespaces::Round").is_err(), "an import that leads to itself ends");
+    });
+}
+
+#[test]
+fn a_method_is_found_in_another_file() {
+    with(|cut| {
+        let shut = cut("namespaces::Door::shut").unwrap();
+        assert_eq!((shut.file.as_str(), shut.line), ("chapters/1-namespaces/src/build/deep.rs", 3));
+    });
+}
+
+#[test]
 fn a_path_that_names_nothing_is_an_error_that_says_what_there_is() {
     with(|cut| {
         let error = cut("namespaces::build::bild").unwrap_err().to_string();
@@ -114,7 +138,7 @@ fn a_piece_is_found_by_what_its_lines_say() {
     with(|cut| {
         let open = || cut("namespaces::Door::open").unwrap();
         let cut = piece(open(), "if !self", "}").unwrap();
-        assert_eq!((cut.line, cut.text.as_str()), (24, "if !self.open {\n    self.open = true;\n}\n"));
+        assert_eq!((cut.line, cut.text.as_str()), (26, "if !self.open {\n    self.open = true;\n}\n"));
         assert!(piece(open(), "close", "}").unwrap_err().to_string().contains("no line with `close`"));
         assert!(piece(open(), "if", "nowhere").is_err());
     });

@@ -1,0 +1,135 @@
+//! A crate's modules, followed from file to file as the compiler follows them.
+
+use anyhow::{Context, Result};
+use std::{fs, path::Path};
+use syn::{Attribute, Item, UseTree, spanned::Spanned};
+
+/// First and last line.
+pub type Lines = (usize, usize);
+
+/// A module: the file that it is in, and what is in it.
+pub struct Module {
+    /// The file, from the workspace's root.
+    pub file: String,
+    /// All of the file.
+    pub source: String,
+    /// Its own items.
+    pub items: Vec<Item>,
+    /// The lines of its own `//!`.
+    pub docs: Option<Lines>,
+    /// Where files of the modules declared in it are.
+    dir: String,
+}
+
+impl Module {
+    /// The module that is all of `file`.
+    pub fn read(root: &Path, file: String) -> Result<Module> {
+        let source = fs::read_to_string(root.join(&file)).with_context(|| file.clone())?;
+        let parsed = syn::parse_file(&source).with_context(|| format!("{file} is not Rust"))?;
+        let (parent, name) = file.rsplit_once('/').unwrap_or(("", &file));
+        let dir = match name {
+            "lib.rs" | "main.rs" | "mod.rs" => parent.to_owned(),
+            _ => file.trim_end_matches(".rs").to_owned(),
+        };
+        let docs = docs(&parsed.attrs);
+        Ok(Module { items: parsed.items, docs, dir, source, file })
+    }
+
+    /// The module `name` declared here, whether it is inline or in a file of its own.
+    pub fn enter(&self, root: &Path, name: &str) -> Result<Option<Module>> {
+        let Some(Item::Mod(module)) = self.items.iter().find(|item| is_module(item) && named(item, name))
+        else {
+            return Ok(None);
+        };
+        let dir = format!("{}/{name}", self.dir);
+        if let Some((_, items)) = &module.content {
+            let (file, source) = (self.file.clone(), self.source.clone());
+            return Ok(Some(Module { file, source, dir, items: items.clone(), docs: docs(&module.attrs) }));
+        }
+        let file = format!("{dir}.rs");
+        let file = if root.join(&file).is_file() { file } else { format!("{dir}/mod.rs") };
+        Module::read(root, file).map(Some)
+    }
+
+    /// All modules declared here that have files, tests left out.
+    pub fn children(&self, root: &Path) -> Result<Vec<Module>> {
+        let names = self.items.iter().filter_map(|item| match item {
+            Item::Mod(module) if module.content.is_none() && module.ident != "tests" => {
+                Some(module.ident.to_string())
+            }
+            _ => None,
+        });
+        names.filter_map(|name| self.enter(root, &name).transpose()).collect()
+    }
+
+    /// Where `name` really is, if a `use` brings it here: `pub use crate::defaults::docker_default`.
+    pub fn imported(&self, name: &str) -> Option<Vec<String>> {
+        self.items.iter().find_map(|item| match item {
+            Item::Use(item) => leaf(&item.tree, name, &mut Vec::new()),
+            _ => None,
+        })
+    }
+
+    /// What can be named here, for messages.
+    pub fn names(&self) -> String {
+        let mut names: Vec<String> =
+            self.items.iter().filter_map(ident).map(|name| format!("`{name}`")).collect();
+        names.dedup();
+        names.join(", ")
+    }
+}
+
+fn leaf(tree: &UseTree, name: &str, path: &mut Vec<String>) -> Option<Vec<String>> {
+    match tree {
+        UseTree::Path(step) => {
+            path.push(step.ident.to_string());
+            let found = leaf(&step.tree, name, path);
+            path.pop();
+            found
+        }
+        UseTree::Group(group) => group.items.iter().find_map(|tree| leaf(tree, name, path)),
+        UseTree::Name(last) if last.ident == name => Some([path.as_slice(), &[name.to_owned()]].concat()),
+        UseTree::Rename(last) if last.rename == name => {
+            Some([path.as_slice(), &[last.ident.to_string()]].concat())
+        }
+        _ => None,
+    }
+}
+
+/// The name that an item declares.
+pub fn ident(item: &Item) -> Option<&syn::Ident> {
+    match item {
+        Item::Const(item) => Some(&item.ident),
+        Item::Enum(item) => Some(&item.ident),
+        Item::Fn(item) => Some(&item.sig.ident),
+        Item::Macro(item) => item.ident.as_ref(),
+        Item::Mod(item) => Some(&item.ident),
+        Item::Static(item) => Some(&item.ident),
+        Item::Struct(item) => Some(&item.ident),
+        Item::Trait(item) => Some(&item.ident),
+        Item::Type(item) => Some(&item.ident),
+        Item::Union(item) => Some(&item.ident),
+        _ => None,
+    }
+}
+
+pub(crate) fn is_module(item: &Item) -> bool {
+    matches!(item, Item::Mod(_))
+}
+
+pub(crate) fn named(item: &Item, name: &str) -> bool {
+    ident(item).is_some_and(|ident| ident == name)
+}
+
+/// Doc comments included: to the grammar they are attributes.
+pub(crate) fn span(item: &impl Spanned) -> Lines {
+    (item.span().start().line, item.span().end().line)
+}
+
+fn docs(attrs: &[Attribute]) -> Option<Lines> {
+    let inner =
+        |attr: &&Attribute| matches!(attr.style, syn::AttrStyle::Inner(_)) && attr.path().is_ident("doc");
+    let mut docs = attrs.iter().filter(inner).map(span);
+    let first = docs.next()?;
+    Some((first.0, docs.next_back().unwrap_or(first).1))
+}
