@@ -9,10 +9,20 @@
 //! | [`runtime`] | the container lifecycle: create, start, state, kill, delete, exec |
 
 pub mod cgroup;
+mod change;
+mod devices;
 mod error;
+mod freezer;
+pub mod hierarchy;
+mod live;
+mod plan;
 pub mod runtime;
+mod setting;
 pub mod size;
 pub mod state;
 pub mod stats;
+mod tree;
+mod v1;
+mod v2;
 
 pub use error::{Error, Result};

@@ -1,17 +1,36 @@
 //! The container lifecycle (OCI runtime-spec, runtime.md): what `runc` does, as a library.
+//!
+//! ```text
+//!  create ──▶ created ── start ──▶ running ◀── pause, resume ──▶ paused
+//!                │                   │
+//!                └────── kill ───────┴──▶ stopped ── delete ──▶ nothing
+//! ```
+//!
+//! A side room holds what is done to a running container besides: [`crate::live`].
 
-use crate::{Result, cgroup::Cgroup, state::State, stats::Stats};
-use namespaces::process::Stdio;
-use nix::{sys::signal::Signal, unistd::Pid};
-use oci_spec::runtime::{LinuxResources, Process};
+use crate::{
+    Error, Result,
+    cgroup::Cgroup,
+    error::Doing,
+    state::{self, OCI_VERSION, Record, State, Status},
+};
+use namespaces::{
+    gate, hooks,
+    process::{self, Stdio},
+    spec::{self, Spec},
+};
+use nix::{errno::Errno, sys::signal::Signal, unistd::Pid};
 use std::{
-    os::fd::OwnedFd,
+    fs,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 /// Containers, by the directory that holds their state (`--root`).
 pub struct Runtime {
     root: PathBuf,
+    systemd_paths: bool,
 }
 
 /// How a container is made, beyond its bundle.
@@ -41,7 +60,13 @@ pub struct Created {
 impl Runtime {
     /// Containers whose state is kept below `root`, which is made when it is missing.
     pub fn new(root: impl Into<PathBuf>) -> Runtime {
-        Runtime { root: root.into() }
+        Runtime { root: root.into(), systemd_paths: false }
+    }
+
+    /// Reads `linux.cgroupsPath` as systemd's `slice:prefix:name` (`--systemd-cgroup`). The groups are where systemd
+    /// would make them, but it is not told of them.
+    pub fn systemd_paths(self, yes: bool) -> Runtime {
+        Runtime { systemd_paths: yes, ..self }
     }
 
     /// Where the state is.
@@ -50,79 +75,275 @@ impl Runtime {
     }
 
     /// Makes the container of a bundle, all but its program. The caller must be single-threaded.
+    /// On failure nothing of it is left.
     pub fn create(&self, id: &str, bundle: &Path, options: &CreateOptions) -> Result<Created> {
-        let _ = (id, bundle, options);
-        todo!()
+        state::check_id(id)?;
+        let bundle = bundle.canonicalize().doing(|| format!("finding the bundle {}", bundle.display()))?;
+        let spec = spec::load(&bundle)?;
+        let path = cgroups_path(&spec, id, self.systemd_paths);
+
+        // The name is ours from here on. Everything that can outlive us is written down before it is
+        // made: whoever deletes this container, after whatever crash, must know what to look for.
+        let directory = state::claim(&self.root, id)?;
+        let mut unfinished = Unfinished { directory: &directory, cgroup: Vec::new() };
+        let mut record = record(id, &bundle, &spec);
+        record.cgroup = Cgroup::would_be(&path)?;
+        record.save(&directory)?;
+        // Later changes of the bundle's config.json are to have no effect on this container.
+        fs::copy(bundle.join("config.json"), directory.join("config.json"))
+            .doing(|| format!("keeping a copy of {}", bundle.join("config.json").display()))?;
+
+        // The group first, complete with its limits: no instruction of the container runs outside of it.
+        let limits = spec.linux().as_ref().and_then(|l| l.resources().as_ref());
+        unfinished.cgroup.clone_from(&record.cgroup);
+        let cgroup = Cgroup::create(&path, limits)?;
+
+        let door = gate::listen(&state::gate(&directory))?;
+        let tasks = cgroup.tasks()?;
+        let tasks: Vec<BorrowedFd> = tasks.iter().map(AsFd::as_fd).collect();
+        let cloned = process::clone(&process::Request {
+            spec: &spec,
+            bundle: &bundle,
+            stdio: options.stdio,
+            cgroup: cgroup.birth(),
+            tasks: &tasks,
+            gate: door.as_fd(),
+            preserve_fds: options.preserve_fds,
+            no_pivot: options.no_pivot,
+            no_new_keyring: options.no_new_keyring,
+        })?;
+        record.state.pid = cloned.pid.as_raw();
+        record.start_time = state::start_time(cloned.pid);
+        record.save(&directory)?;
+
+        let json = json(&record.state);
+        let ready = match spec.hooks() {
+            Some(hooks) if before_pivot(hooks).next().is_some() => {
+                // The namespaces are there, the root is not yet changed: what hooks are for (config.md).
+                cloned.configure_with(&json, || {
+                    before_pivot(hooks).try_for_each(|list| hooks::run(list, &json))
+                })?
+            }
+            _ => cloned.configure(&json)?,
+        };
+
+        record.state.status = Status::Created;
+        record.save(&directory)?;
+        std::mem::forget(unfinished);
+        Ok(Created { pid: ready.pid, pidfd: ready.pidfd, console: ready.console, cgroup })
     }
 
     /// Starts the program of a created container.
     pub fn start(&self, id: &str) -> Result<()> {
-        let _ = id;
-        todo!()
+        let (record, directory) = self.load(id)?;
+        let status = record.status(&directory);
+        if status != Status::Created {
+            return Err(wrong(id, "start", status, ""));
+        }
+        let opened = gate::open(&state::gate(&directory));
+        // The gate stands for "created": it goes whether or not the program could be executed.
+        let _ = fs::remove_file(state::gate(&directory));
+        opened?;
+        if let Some(list) = record.hooks.as_ref().and_then(|h| h.poststart().as_deref()) {
+            // config.md: "If any poststart hook fails, the runtime MUST log a warning, but the remaining hooks and lifecycle
+            // continue as if the hook had succeeded."
+            let state = json(&record.state(&directory));
+            for hook in list {
+                warn_if_failed(hooks::run(std::slice::from_ref(hook), &state));
+            }
+        }
+        Ok(())
     }
 
     /// Its state now.
     pub fn state(&self, id: &str) -> Result<State> {
-        let _ = id;
-        todo!()
+        let (record, directory) = self.load(id)?;
+        Ok(record.state(&directory))
     }
 
-    /// All containers.
+    /// All containers, by name.
     pub fn list(&self) -> Result<Vec<State>> {
-        todo!()
+        let entries = match fs::read_dir(&self.root) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.doing(|| format!("reading {}", self.root.display()))?,
+        };
+        let names = entries.flatten().filter_map(|e| e.file_name().into_string().ok());
+        // One that is deleted in between is no error, nor is a file that is none of ours.
+        let mut all: Vec<State> = names.filter_map(|id| self.state(&id).ok()).collect();
+        all.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(all)
     }
 
     /// Sends a signal to its first process, or to all.
     pub fn kill(&self, id: &str, signal: Signal, all: bool) -> Result<()> {
-        let _ = (id, signal, all);
-        todo!()
+        self.kill_number(id, signal as i32, all)
     }
 
-    /// Removes what is left of a stopped container; with `force`, of a running one, killed first.
+    /// The same, by the signal's number (real-time signals have no other name).
+    pub fn kill_number(&self, id: &str, signal: i32, all: bool) -> Result<()> {
+        let (record, directory) = self.load(id)?;
+        let status = record.status(&directory);
+        if all {
+            // Others may live on when the first is gone, if the container has no PID namespace of its own.
+            let cgroup = Cgroup::of_directories(record.cgroup.clone());
+            if signal == libc::SIGKILL {
+                return cgroup.kill();
+            }
+            for pid in cgroup.procs()? {
+                send(pid, signal)?;
+            }
+            return Ok(());
+        }
+        match record.alive() {
+            Some(pid) if status != Status::Creating => send(pid, signal)?,
+            _ => return Err(Error::NotRunning(id.into(), status)),
+        }
+        // A frozen process is killed only when it is let go.
+        if signal == libc::SIGKILL && status == Status::Paused {
+            Cgroup::of_directories(record.cgroup.clone()).freeze(false)?;
+        }
+        Ok(())
+    }
+
+    /// Removes what is left of a stopped container; with `force`, of a running one, killed first, and of
+    /// one whose maker died at any point. With `force`, one that is not there is no error.
     pub fn delete(&self, id: &str, force: bool) -> Result<()> {
-        let _ = (id, force);
-        todo!()
+        let (record, directory) = match self.load(id) {
+            Err(Error::NotFound(_)) if force => return Ok(()),
+            // An unreadable record must not stand in the way of removing it.
+            Err(Error::Json { .. }) if force => (Record::default(), self.root.join(id)),
+            other => other?,
+        };
+        let status = record.status(&directory);
+        if status != Status::Stopped && !force {
+            return Err(wrong(id, "delete", status, " (stop it first, or use --force)"));
+        }
+        if let Some(pid) = record.alive() {
+            send(pid, libc::SIGKILL)?;
+            wait_for_end(&record)?;
+        }
+        // What the first process left behind goes too, and with it the group.
+        destroy(&directory, record.cgroup.clone())?;
+        if let Some(list) = record.hooks.as_ref().and_then(|h| h.poststop().as_deref()) {
+            let state = json(&State { status: Status::Stopped, pid: 0, ..record.state.clone() });
+            for hook in list {
+                warn_if_failed(hooks::run(std::slice::from_ref(hook), &state));
+            }
+        }
+        Ok(())
     }
 
-    /// Starts another process in a running container; it is the caller's child.
-    pub fn exec(
-        &self,
-        id: &str,
-        process: &Process,
-        stdio: Stdio,
-        preserve_fds: u32,
-    ) -> Result<namespaces::enter::Running> {
-        let _ = (id, process, stdio, preserve_fds);
-        todo!()
+    /// What is known of a container, and where.
+    pub(crate) fn load(&self, id: &str) -> Result<(Record, PathBuf)> {
+        let record = Record::load(&self.root, id)?;
+        Ok((record, self.root.join(id)))
     }
+}
 
-    /// Stops all its processes where they are.
-    pub fn pause(&self, id: &str) -> Result<()> {
-        let _ = id;
-        todo!()
-    }
+/// Undoes a `create` that did not come to its end. (The process dies with its `Cloned`.)
+struct Unfinished<'a> {
+    directory: &'a Path,
+    cgroup: Vec<(String, PathBuf)>,
+}
 
-    /// Lets them go on.
-    pub fn resume(&self, id: &str) -> Result<()> {
-        let _ = id;
-        todo!()
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        // The error that brought us here is the one to tell.
+        let _ = destroy(self.directory, std::mem::take(&mut self.cgroup));
     }
+}
 
-    /// Changes its limits.
-    pub fn update(&self, id: &str, limits: &LinuxResources) -> Result<()> {
-        let _ = (id, limits);
-        todo!()
+/// Removes a container's group, with all that is in it, and then its directory: as long as there is something to
+/// remove, there is a record of it.
+fn destroy(directory: &Path, cgroup: Vec<(String, PathBuf)>) -> Result<()> {
+    let cgroup = Cgroup::of_directories(cgroup);
+    cgroup.kill()?;
+    cgroup.remove()?;
+    match fs::remove_dir_all(directory) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other.doing(|| format!("removing {}", directory.display())),
     }
+}
 
-    /// What it has used.
-    pub fn stats(&self, id: &str) -> Result<Stats> {
-        let _ = id;
-        todo!()
+/// The first thing that is known about a container.
+fn record(id: &str, bundle: &Path, spec: &Spec) -> Record {
+    let rootfs = spec.root().as_ref().map_or(PathBuf::new(), |r| bundle.join(r.path()));
+    Record {
+        state: State {
+            version: OCI_VERSION.into(),
+            id: id.into(),
+            pid: 0,
+            status: Status::Creating,
+            bundle: bundle.to_owned(),
+            rootfs,
+            created: jiff::Timestamp::now().to_string(),
+            annotations: spec.annotations().clone().unwrap_or_default().into_iter().collect(),
+            owner: String::new(),
+        },
+        hooks: spec.hooks().clone(),
+        process: spec.process().clone(),
+        ..Record::default()
     }
+}
 
-    /// Its control group.
-    pub fn cgroup(&self, id: &str) -> Result<Cgroup> {
-        let _ = id;
-        todo!()
+/// `linux.cgroupsPath`, or one below the caller's own group where the bundle leaves it to us.
+fn cgroups_path(spec: &Spec, id: &str, systemd: bool) -> String {
+    let asked = spec.linux().as_ref().and_then(|l| l.cgroups_path().as_ref());
+    match asked.and_then(|p| p.to_str()).filter(|p| !p.is_empty()) {
+        Some(path) => {
+            systemd.then(|| crate::hierarchy::systemd_path(path)).flatten().unwrap_or_else(|| path.to_owned())
+        }
+        None => format!("teu-{id}"),
     }
+}
+
+/// The hooks that run in the runtime's namespaces while the container is made, in order.
+#[allow(deprecated)] // `prestart` is, and podman's and nvidia's bundles still carry it.
+fn before_pivot(hooks: &oci_spec::runtime::Hooks) -> impl Iterator<Item = &[oci_spec::runtime::Hook]> {
+    [hooks.prestart(), hooks.create_runtime()].into_iter().filter_map(|list| list.as_deref())
+}
+
+fn json(state: &State) -> Vec<u8> {
+    serde_json::to_vec(state).unwrap_or_default()
+}
+
+fn wrong(id: &str, doing: &'static str, status: Status, next: &'static str) -> Error {
+    Error::WrongState { doing, id: id.into(), status, next }
+}
+
+fn warn_if_failed(result: namespaces::Result<()>) {
+    if let Err(error) = result {
+        tracing::warn!("{error}");
+    }
+}
+
+/// Sends a signal by way of a descriptor, which names one process for good.
+fn send(pid: Pid, signal: i32) -> Result<()> {
+    // SAFETY: a plain system call without pointers (pidfd_open(2)).
+    let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) });
+    let sent = fd.and_then(|fd| {
+        // SAFETY: the kernel has just made this descriptor for us alone.
+        let fd = unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(fd as i32) };
+        let none = std::ptr::null::<libc::siginfo_t>();
+        // SAFETY: a null siginfo is allowed, and stands for kill(2)'s (pidfd_send_signal(2)).
+        Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd.as_raw_fd(), signal, none, 0) })
+    });
+    match sent {
+        // It ended in between: there is nothing left to be told.
+        Ok(_) | Err(Errno::ESRCH) => Ok(()),
+        Err(errno) => Err(errno).doing(|| format!("sending signal {signal} to process {pid}")),
+    }
+}
+
+/// Waits until a killed process is gone (or a zombie, which is its parent's to reap).
+fn wait_for_end(record: &Record) -> Result<()> {
+    let start = Instant::now();
+    while record.alive().is_some() {
+        if start.elapsed() > Duration::from_secs(10) {
+            let doing = format!("waiting for process {} to end after SIGKILL", record.state.pid);
+            return Err(Error::Sys { doing, errno: Errno::ETIMEDOUT });
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    Ok(())
 }

@@ -1,0 +1,418 @@
+//! What may be typed: the command line of runc and crun, to the letter, so that whoever calls those can call this.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// An OCI runtime, and control groups by hand.
+#[derive(Parser)]
+#[command(name = "cgroups", version = VERSION, subcommand_required = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// dockerd reads these lines (`NAME version X`, `spec: Y`).
+const VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), "\nspec: 1.2.0");
+
+/// Options that every command takes, before or after its name.
+#[derive(Args)]
+pub(crate) struct Global {
+    /// Where the state of containers is kept
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
+    /// Also write errors to this file
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) log: Option<PathBuf>,
+    /// How errors are written
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+    /// Write the steps of a start to the log too
+    #[arg(long, global = true)]
+    pub(crate) debug: bool,
+    /// Read linux.cgroupsPath as systemd's slice:prefix:name
+    #[arg(long, global = true)]
+    pub(crate) systemd_cgroup: bool,
+    /// `spec`: for an ordinary user. Otherwise accepted for runc's sake: what the user may do is asked of the kernel
+    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) rootless: Option<String>,
+    /// Accepted for runc's sake: this runtime cannot checkpoint
+    #[arg(long, global = true, hide = true)]
+    pub(crate) criu: Option<String>,
+    /// Accepted for crun's sake
+    #[arg(long, global = true, hide = true)]
+    pub(crate) cgroup_manager: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Make the container of a bundle, all but its program
+    Create(Create),
+    /// Start the program of a created container
+    Start { id: String },
+    /// Print a container's state as JSON
+    State { id: String },
+    /// Send a signal to a container's first process
+    Kill(Kill),
+    /// Remove what is left of a stopped container
+    Delete {
+        /// Kill it first if it still runs; nothing to remove is no error
+        #[arg(short, long)]
+        force: bool,
+        id: String,
+    },
+    /// Create and start a container, and wait for its end
+    Run(Run),
+    /// Run another process in a container
+    Exec(Box<Exec>),
+    /// List the processes of a container
+    Ps {
+        /// table or json
+        #[arg(short, long, value_enum, default_value_t = Format::Table)]
+        format: Format,
+        id: String,
+        /// Options for ps(1)
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
+    /// List containers
+    List {
+        /// table or json
+        #[arg(short, long, value_enum, default_value_t = Format::Table)]
+        format: Format,
+        /// Only their IDs
+        #[arg(short, long)]
+        quiet: bool,
+    },
+    /// Write a config.json to start from
+    Spec {
+        /// Where to write it
+        #[arg(short, long, default_value = ".")]
+        bundle: PathBuf,
+    },
+    /// Hold all processes of a container
+    Pause { id: String },
+    /// Let them go on
+    Resume { id: String },
+    /// Change a container's limits
+    Update(Box<Update>),
+    /// Watch a container: what it uses, and when it runs out of memory
+    Events {
+        /// Print what it uses once, and end
+        #[arg(long)]
+        stats: bool,
+        /// How often (5s, 500ms)
+        #[arg(long, default_value = "5s", value_parser = duration)]
+        interval: std::time::Duration,
+        id: String,
+    },
+    /// Print what this runtime can do as JSON
+    Features,
+    /// Not supported: a running container cannot be written to disk
+    Checkpoint {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+        rest: Vec<String>,
+    },
+    /// Not supported either
+    Restore {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+        rest: Vec<String>,
+    },
+    /// Run a command in a control group of its own
+    Limit(Box<Limit>),
+    /// Show what groups use
+    Stats {
+        /// A group's path (/teu/web) or a container's ID; the caller's own group by default
+        groups: Vec<String>,
+        /// As `events --stats` prints it
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a group's limits: each file and its value
+    Show {
+        /// A group's path (/teu/web) or a container's ID; the caller's own group by default
+        group: Option<String>,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct Create {
+    /// The bundle's directory
+    #[arg(short, long, default_value = ".")]
+    pub(crate) bundle: PathBuf,
+    /// The unix socket to which the master side of the terminal is sent
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) console_socket: Option<PathBuf>,
+    /// Where to write the process ID
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pid_file: Option<PathBuf>,
+    /// Change the root by MS_MOVE and chroot, for a root on ramfs
+    #[arg(long)]
+    pub(crate) no_pivot: bool,
+    /// Keep the caller's session keyring
+    #[arg(long)]
+    pub(crate) no_new_keyring: bool,
+    /// How many descriptors from 3 on the container inherits
+    #[arg(long, default_value_t = 0)]
+    pub(crate) preserve_fds: u32,
+    pub(crate) id: String,
+}
+
+#[derive(Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) create: Create,
+    /// Do not wait for its end
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+    /// Leave the stopped container behind
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Accepted for runc's sake: who is whose child is left as it is
+    #[arg(long, hide = true)]
+    pub(crate) no_subreaper: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Kill {
+    /// To every process of the container
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    pub(crate) id: String,
+    /// A name (KILL, SIGTERM, RTMIN+3) or a number
+    #[arg(default_value = "TERM", allow_hyphen_values = true)]
+    pub(crate) signal: String,
+}
+
+#[derive(Args)]
+pub(crate) struct Exec {
+    /// The unix socket to which the master side of the terminal is sent
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) console_socket: Option<PathBuf>,
+    /// The working directory
+    #[arg(long)]
+    pub(crate) cwd: Option<PathBuf>,
+    /// NAME=VALUE, besides the container's own environment
+    #[arg(short, long)]
+    pub(crate) env: Vec<String>,
+    /// Give it a terminal
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+    /// UID[:GID]
+    #[arg(short, long)]
+    pub(crate) user: Option<String>,
+    /// Further groups, by number
+    #[arg(short = 'g', long)]
+    pub(crate) additional_gids: Vec<u32>,
+    /// A process.json that says all of it
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) process: Option<PathBuf>,
+    /// Do not wait for its end
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+    /// Where to write the process ID
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pid_file: Option<PathBuf>,
+    /// An SELinux label
+    #[arg(long)]
+    pub(crate) process_label: Option<String>,
+    /// An AppArmor profile
+    #[arg(long)]
+    pub(crate) apparmor: Option<String>,
+    /// It may gain no privileges by execve(2)
+    #[arg(long)]
+    pub(crate) no_new_privs: bool,
+    /// A capability to add
+    #[arg(short, long)]
+    pub(crate) cap: Vec<String>,
+    /// How many descriptors from 3 on it inherits
+    #[arg(long, default_value_t = 0)]
+    pub(crate) preserve_fds: u32,
+    /// Accepted for runc's sake
+    #[arg(long, hide = true)]
+    pub(crate) no_subreaper: bool,
+    /// Accepted for runc's sake: a paused container refuses
+    #[arg(long, hide = true)]
+    pub(crate) ignore_paused: bool,
+    /// Accepted for runc's sake: there is one group
+    #[arg(long, hide = true)]
+    pub(crate) cgroup: Vec<String>,
+    pub(crate) id: String,
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct Update {
+    /// A JSON file with the fields of linux.resources; - is standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) resources: Option<PathBuf>,
+    #[arg(long)]
+    pub(crate) blkio_weight: Option<u16>,
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) cpu_period: Option<u64>,
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) cpu_quota: Option<i64>,
+    #[arg(long)]
+    pub(crate) cpu_burst: Option<u64>,
+    #[arg(long, alias = "cpu-shares")]
+    pub(crate) cpu_share: Option<u64>,
+    #[arg(long)]
+    pub(crate) cpu_rt_period: Option<u64>,
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) cpu_rt_runtime: Option<i64>,
+    #[arg(long)]
+    pub(crate) cpu_idle: Option<i64>,
+    #[arg(long)]
+    pub(crate) cpuset_cpus: Option<String>,
+    #[arg(long)]
+    pub(crate) cpuset_mems: Option<String>,
+    #[arg(long, value_parser = bytes, allow_negative_numbers = true)]
+    pub(crate) memory: Option<i64>,
+    #[arg(long, value_parser = bytes, allow_negative_numbers = true)]
+    pub(crate) memory_reservation: Option<i64>,
+    #[arg(long, value_parser = bytes, allow_negative_numbers = true)]
+    pub(crate) memory_swap: Option<i64>,
+    /// Accepted for runc's sake: the kernel counts its own memory in the limit
+    #[arg(long, hide = true, value_parser = bytes, allow_negative_numbers = true)]
+    pub(crate) kernel_memory: Option<i64>,
+    #[arg(long, hide = true, value_parser = bytes, allow_negative_numbers = true)]
+    pub(crate) kernel_memory_tcp: Option<i64>,
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) pids_limit: Option<i64>,
+    pub(crate) id: String,
+}
+
+#[derive(Args)]
+pub(crate) struct Limit {
+    /// Memory (64m, 1.5g)
+    #[arg(short, long, value_parser = bytes)]
+    pub(crate) memory: Option<i64>,
+    /// Memory and swap together; -1 for no limit
+    #[arg(long, value_parser = bytes, allow_negative_numbers = true)]
+    pub(crate) memory_swap: Option<i64>,
+    /// Memory that is left to it when others want more
+    #[arg(long, value_parser = bytes)]
+    pub(crate) memory_reservation: Option<i64>,
+    /// How many processors' worth of time (0.5)
+    #[arg(long, value_name = "N")]
+    pub(crate) cpus: Option<f64>,
+    /// Its weight against others, 1024 being the usual one
+    #[arg(short, long, value_name = "N")]
+    pub(crate) cpu_shares: Option<u64>,
+    /// On which processors (0-2,5)
+    #[arg(long, value_name = "LIST")]
+    pub(crate) cpuset_cpus: Option<String>,
+    /// On which memory nodes
+    #[arg(long, value_name = "LIST")]
+    pub(crate) cpuset_mems: Option<String>,
+    /// How many processes and threads
+    #[arg(long, visible_alias = "pids-limit", value_name = "N")]
+    pub(crate) pids: Option<i64>,
+    /// Block I/O weight (10 to 1000)
+    #[arg(long, value_name = "N")]
+    pub(crate) blkio_weight: Option<u16>,
+    /// Bytes per second read from a device (/dev/sda:1m)
+    #[arg(long, value_name = "DEVICE:RATE")]
+    pub(crate) device_read_bps: Vec<String>,
+    /// Bytes per second written to a device
+    #[arg(long, value_name = "DEVICE:RATE")]
+    pub(crate) device_write_bps: Vec<String>,
+    /// A file of cgroup v2 and its value (memory.high=32m is memory.high=33554432)
+    #[arg(long, value_name = "FILE=VALUE")]
+    pub(crate) unified: Vec<String>,
+    /// The group's path; one below the caller's own by default
+    #[arg(long, value_name = "PATH")]
+    pub(crate) path: Option<String>,
+    /// Print each limit's file and value
+    #[arg(short = 'v', long, visible_alias = "verbose")]
+    pub(crate) show: bool,
+    /// Say nothing but what the command says
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) command: Vec<std::ffi::OsString>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Table,
+    Json,
+}
+
+/// A size, or -1 for no limit.
+fn bytes(text: &str) -> Result<i64, String> {
+    if text == "-1" {
+        return Ok(-1);
+    }
+    let bytes = cgroups::size::parse(text)?;
+    i64::try_from(bytes).map_err(|_| format!("invalid size: '{text}' is more than memory can be"))
+}
+
+/// `5s`, `500ms`, `1m`; a bare number is seconds.
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let unit = match &text[split..] {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(format!("'{text}' is no duration such as 5s, 500ms or 1m")),
+    };
+    let number: f64 = text[..split].parse().map_err(|_| format!("'{text}' is no duration such as 5s"))?;
+    match std::time::Duration::try_from_secs_f64(number * unit) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err(format!("'{text}' must be more than nothing, and less than forever")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    /// As conmon, containerd's shim, and people type it.
+    #[test]
+    fn lines_that_must_be_understood() {
+        for line in [
+            "--log-format=json --log /x create --bundle /b --pid-file /p web",
+            "create web --bundle /b --console-socket /s --no-pivot --no-new-keyring --preserve-fds 2",
+            "--systemd-cgroup --root /r run -d -b /b web",
+            "run web --bundle /b --detach",
+            "exec --pid-file /p --process /f --detach web",
+            "exec -it web sh -c ls",
+            "exec --cwd / --env A=B --user 1:2 --cap CAP_KILL web sh --login",
+            "kill --all web 9",
+            "kill web SIGRTMIN+3 --all",
+            "delete web --force",
+            "ps --format json web",
+            "ps web -ef",
+            "update --resources - web",
+            "update --memory 64m --memory-swap -1 --cpu-quota -1 --pids-limit -1 web",
+            "events --stats web",
+            "list -q -f json",
+            "--rootless=true state web",
+            "limit --memory 64m --cpus 0.5 --cpuset-cpus 0 --pids 32 -- sh -c true",
+            "limit -m 64m sh --login",
+        ] {
+            let words = std::iter::once("cgroups").chain(line.split(' '));
+            // `-i` is docker's; here standard input always goes along.
+            let words: Vec<_> = words.map(|w| if w == "-it" { "-t" } else { w }).collect();
+            if let Err(error) = Cli::try_parse_from(&words) {
+                panic!("{line}: {error}");
+            }
+        }
+    }
+}

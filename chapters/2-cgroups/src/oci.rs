@@ -1,0 +1,251 @@
+//! The commands that do one thing and end.
+
+use crate::{
+    cli::{Command, Create, Format, Global},
+    console,
+};
+use anyhow::{Context, Result, bail};
+use cgroups::{
+    runtime::{CreateOptions, Created, Runtime},
+    state::State,
+};
+use namespaces::{process::Stdio, spec};
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process,
+};
+
+pub(crate) fn command(global: &Global, command: &Command) -> Result<()> {
+    let runtime = runtime(global);
+    match command {
+        Command::Create(options) => {
+            let created = create(global, options, true)?;
+            // Its parent is whoever adopts our children: conmon and containerd's shim arrange to be that.
+            drop(created);
+            Ok(())
+        }
+        Command::Start { id } => Ok(runtime.start(id)?),
+        Command::State { id } => print_json(&runtime.state(id)?),
+        Command::Kill(kill) => Ok(runtime.kill_number(&kill.id, signal(&kill.signal)?, kill.all)?),
+        Command::Delete { id, force } => Ok(runtime.delete(id, *force)?),
+        Command::Pause { id } => Ok(runtime.pause(id)?),
+        Command::Resume { id } => Ok(runtime.resume(id)?),
+        Command::List { format, quiet } => list(&runtime, *format, *quiet),
+        Command::Ps { format, id, options } => ps(&runtime, id, *format, options),
+        Command::Spec { bundle } => write_spec(bundle, global.rootless.as_deref() == Some("true")),
+        Command::Checkpoint { .. } | Command::Restore { .. } => bail!(
+            "checkpoint and restore are not supported: they need CRIU, which this runtime does not drive; use pause \
+             and resume to hold a container"
+        ),
+        _ => unreachable!("main() sends every other command elsewhere"),
+    }
+}
+
+/// The runtime that the global options describe.
+pub(crate) fn runtime(global: &Global) -> Runtime {
+    let systemd = global.systemd_cgroup || global.cgroup_manager.as_deref() == Some("systemd");
+    Runtime::new(global.root.clone().unwrap_or_else(default_root)).systemd_paths(systemd)
+}
+
+/// A directory that is gone after a reboot, as the containers are, and that is the user's own.
+fn default_root() -> PathBuf {
+    let uid = nix::unistd::geteuid();
+    match std::env::var_os("XDG_RUNTIME_DIR") {
+        _ if uid.is_root() => "/run/teu/runtime".into(),
+        Some(directory) if !directory.is_empty() => Path::new(&directory).join("teu/runtime"),
+        _ => format!("/tmp/teu-runtime-{uid}").into(),
+    }
+}
+
+/// `create`, and the first half of `run`.
+pub(crate) fn create(global: &Global, options: &Create, detached: bool) -> Result<Created> {
+    let runtime = runtime(global);
+    let terminal = wants_terminal(&options.bundle)?;
+    // Without a reader the master's end would close with us, and the container would be hung up.
+    if terminal && detached && options.console_socket.is_none() {
+        bail!(
+            "the container wants a terminal (process.terminal), and nobody would hold its other end: \
+               give --console-socket, or use run without --detach"
+        );
+    }
+    if options.console_socket.is_some() && !(terminal && detached) {
+        bail!("--console-socket is for a container with a terminal (process.terminal) that runs detached");
+    }
+    let created = runtime.create(
+        &options.id,
+        &options.bundle,
+        &CreateOptions {
+            stdio: Stdio::Inherit,
+            preserve_fds: options.preserve_fds,
+            no_pivot: options.no_pivot,
+            no_new_keyring: options.no_new_keyring,
+        },
+    )?;
+    let hand_over = || -> Result<()> {
+        if let (Some(socket), Some(master)) = (&options.console_socket, &created.console) {
+            console::send(socket, master)?;
+        }
+        match &options.pid_file {
+            Some(file) => write_pid(file, created.pid.as_raw()),
+            None => Ok(()),
+        }
+    };
+    if let Err(error) = hand_over() {
+        let _ = runtime.delete(&options.id, true);
+        return Err(error);
+    }
+    Ok(created)
+}
+
+/// Whether `process.terminal` is set. The bundle is checked in full by `create` itself.
+fn wants_terminal(bundle: &Path) -> Result<bool> {
+    let spec = spec::load(bundle).map_err(cgroups::Error::from)?;
+    Ok(spec.process().as_ref().is_some_and(|p| p.terminal().unwrap_or(false)))
+}
+
+/// Written beside and renamed, since someone may be waiting for it to appear.
+pub(crate) fn write_pid(file: &Path, pid: i32) -> Result<()> {
+    let name = file.file_name().with_context(|| format!("{} is no file's name", file.display()))?;
+    let beside = file.with_file_name(format!(".{}", name.to_string_lossy()));
+    fs::write(&beside, pid.to_string())
+        .and_then(|()| fs::rename(&beside, file))
+        .with_context(|| format!("writing the process ID into {}", file.display()))
+}
+
+pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, value)?;
+    Ok(writeln!(out)?)
+}
+
+/// `9`, `KILL`, `SIGKILL`, `RTMIN+3`.
+pub(crate) fn signal(text: &str) -> Result<i32> {
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let number = if let Ok(number) = name.parse::<i32>() {
+        Some(number)
+    } else if let Some(rest) = name.strip_prefix("RTMIN") {
+        offset(rest).map(|n| libc::SIGRTMIN() + n)
+    } else if let Some(rest) = name.strip_prefix("RTMAX") {
+        offset(rest).map(|n| libc::SIGRTMAX() + n)
+    } else {
+        format!("SIG{name}").parse::<nix::sys::signal::Signal>().ok().map(|s| s as i32)
+    };
+    match number.filter(|n| (0..=libc::SIGRTMAX()).contains(n)) {
+        Some(number) => Ok(number),
+        None => bail!("unknown signal '{text}': give a name such as TERM, or a number from 1 to 64"),
+    }
+}
+
+fn offset(text: &str) -> Option<i32> {
+    if text.is_empty() { Some(0) } else { text.parse().ok() }
+}
+
+fn list(runtime: &Runtime, format: Format, quiet: bool) -> Result<()> {
+    let mut all = runtime.list()?;
+    for state in &mut all {
+        state.owner = owner(&runtime.root().join(&state.id));
+    }
+    if quiet {
+        for state in &all {
+            println!("{}", state.id);
+        }
+        return Ok(());
+    }
+    if format == Format::Json {
+        return print_json(&all);
+    }
+    let row = |s: &State| {
+        let bundle = s.bundle.display().to_string();
+        [s.id.clone(), s.pid.to_string(), s.status.to_string(), bundle, s.created.clone(), s.owner.clone()]
+    };
+    let heading = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned);
+    let rows: Vec<_> = std::iter::once(heading).chain(all.iter().map(row)).collect();
+    // runc's columns: at least 12 wide, three spaces apart. Scripts cut them.
+    let width = |c: usize| rows.iter().map(|r| r[c].len() + 3).max().unwrap_or(0).max(12);
+    for row in &rows {
+        let cells = row[..5].iter().enumerate().map(|(c, cell)| format!("{cell:0$}", width(c)));
+        println!("{}{}", cells.collect::<String>(), row[5]);
+    }
+    Ok(())
+}
+
+/// The user whose directory it is.
+fn owner(directory: &Path) -> String {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(metadata) = fs::metadata(directory) else { return String::new() };
+    match nix::unistd::User::from_uid(metadata.uid().into()) {
+        Ok(Some(user)) => user.name,
+        _ => format!("#{}", metadata.uid()),
+    }
+}
+
+/// The container's processes: their IDs, or what ps(1) says of them.
+fn ps(runtime: &Runtime, id: &str, format: Format, options: &[String]) -> Result<()> {
+    let pids: Vec<i32> = runtime.processes(id)?.iter().map(|p| p.as_raw()).collect();
+    if format == Format::Json {
+        println!("{}", serde_json::to_string(&pids)?);
+        return Ok(());
+    }
+    let options = if options.is_empty() { vec!["-ef".to_owned()] } else { options.to_vec() };
+    let output = process::Command::new("ps")
+        .args(&options)
+        .output()
+        .context("running ps(1): install it (package procps), or use --format json")?;
+    if !output.status.success() {
+        bail!("ps {}: {}", options.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+    }
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut lines = text.lines();
+    let heading = lines.next().unwrap_or_default();
+    let column = heading.split_whitespace().position(|w| w == "PID");
+    let column =
+        column.context("these options of ps(1) show no PID column, by which processes are told apart")?;
+    println!("{heading}");
+    for line in lines {
+        let pid = line.split_whitespace().nth(column).and_then(|w| w.parse().ok());
+        if pid.is_some_and(|pid| pids.contains(&pid)) {
+            println!("{line}");
+        }
+    }
+    Ok(())
+}
+
+fn write_spec(bundle: &Path, rootless: bool) -> Result<()> {
+    let mut config = spec::docker_default();
+    if rootless {
+        spec::for_rootless(&mut config);
+    }
+    let file = bundle.join("config.json");
+    let mut text = serde_json::to_vec_pretty(&config)?;
+    text.push(b'\n');
+    let created = fs::OpenOptions::new().write(true).create_new(true).open(&file);
+    let mut out =
+        created.with_context(|| format!("making {} (remove it first if it exists)", file.display()))?;
+    out.write_all(&text).with_context(|| format!("writing {}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::signal;
+
+    #[test]
+    fn signals() {
+        for (text, number) in [
+            ("9", 9),
+            ("KILL", 9),
+            ("SIGKILL", 9),
+            ("term", 15),
+            ("RTMIN", 34),
+            ("SIGRTMIN+3", 37),
+            ("RTMAX-1", 63),
+        ] {
+            assert_eq!(signal(text).unwrap(), number, "{text}");
+        }
+        for bad in ["", "65", "-1", "NOPE", "RTMIN+99", "9x"] {
+            assert!(signal(bad).is_err(), "{bad}");
+        }
+    }
+}

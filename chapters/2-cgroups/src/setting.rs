@@ -1,0 +1,98 @@
+//! A limit, on its way from `config.json` to the kernel: "write this value into that file". What the OCI
+//! fields mean is the whole of [`crate::v1`] and [`crate::v2`]; doing it is here.
+
+use crate::{Result, error::Doing};
+use nix::errno::Errno;
+use std::{fs::OpenOptions, io::Write, path::Path};
+
+/// One file of a group and what goes into it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Setting {
+    /// The controller that the file belongs to.
+    pub(crate) controller: String,
+    /// The file's name.
+    pub(crate) file: String,
+    /// What is written.
+    pub(crate) value: String,
+    /// A file and value that serve where the first file does not exist.
+    pub(crate) instead: Option<(String, String)>,
+    /// Whether the setting may be left out where neither file exists.
+    pub(crate) optional: bool,
+}
+
+impl Setting {
+    pub(crate) fn new(controller: &str, file: impl Into<String>, value: impl ToString) -> Setting {
+        Setting {
+            controller: controller.into(),
+            file: file.into(),
+            value: value.to_string(),
+            instead: None,
+            optional: false,
+        }
+    }
+
+    pub(crate) fn or(mut self, file: &str, value: impl ToString) -> Setting {
+        self.instead = Some((file.into(), value.to_string()));
+        self
+    }
+
+    pub(crate) fn optional(mut self) -> Setting {
+        self.optional = true;
+        self
+    }
+
+    /// Writes it. One `write(2)` each: the kernel takes a value whole or not at all.
+    fn write(&self, directory: &Path) -> Result<()> {
+        match write(&directory.join(&self.file), &self.value) {
+            Err(e) if errno(&e) == Some(Errno::ENOENT) => {}
+            other => return other,
+        }
+        match &self.instead {
+            Some((file, value)) if directory.join(file).exists() => write(&directory.join(file), value),
+            _ if self.optional => Ok(()),
+            _ => Err(crate::Error::NoController {
+                controller: self.controller.clone(),
+                why: format!(
+                    "this kernel offers no file {} in {}: it was built without it, or the block device's \
+                     scheduler does not do it",
+                    self.file,
+                    directory.display()
+                ),
+            }),
+        }
+    }
+}
+
+/// Writes all settings; `directory` finds the group's directory for a controller.
+///
+/// Some pairs of limits hold each other (memory may not be above memory and swap together; a quota must
+/// fit its period), so that which one must go first depends on whether they rise or fall. We need not know: what is
+/// refused in the first pass gets its second chance when the others are in place.
+pub(crate) fn apply<'a>(settings: &[Setting], directory: impl Fn(&str) -> Option<&'a Path>) -> Result<()> {
+    let mut again = Vec::new();
+    for setting in settings {
+        let Some(directory) = directory(&setting.controller) else { continue };
+        match setting.write(directory) {
+            Ok(()) => {}
+            Err(e) if matches!(errno(&e), Some(Errno::EINVAL | Errno::EBUSY)) => {
+                again.push((setting, directory))
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    again.into_iter().try_for_each(|(setting, directory)| setting.write(directory))
+}
+
+/// One value into one file that exists.
+pub(crate) fn write(file: &Path, value: &str) -> Result<()> {
+    let result = OpenOptions::new().write(true).open(file).and_then(|mut f| f.write_all(value.as_bytes()));
+    result.doing(|| format!("writing '{value}' into {}", file.display()))
+}
+
+/// The errno inside an error, if it came from the kernel.
+pub(crate) fn errno(error: &crate::Error) -> Option<Errno> {
+    match error {
+        crate::Error::Sys { errno, .. } => Some(*errno),
+        _ => None,
+    }
+}
