@@ -9,6 +9,8 @@
 //! | [`monitor`] | the small process beside each container |
 //! | the tour, the doctor | [`tour`], [`doctor`] |
 
+#![recursion_limit = "256"]
+
 mod base;
 mod client;
 mod doctor;

@@ -1,0 +1,75 @@
+//! A new volume gets what the image has in its place.
+
+use crate::engine::{failure::Result, plan::Plan};
+use layers::root::Root;
+use nix::{
+    sys::stat::{FchmodatFlags, Mode, UtimensatFlags, fchmodat, utimensat},
+    sys::time::TimeSpec,
+    unistd::{FchownatFlags, Gid, Uid, fchownat},
+};
+use std::{
+    fs,
+    os::{
+        fd::AsRawFd,
+        unix::fs::{MetadataExt, PermissionsExt},
+    },
+    path::Path,
+};
+
+/// Fills the empty volumes of a plan.
+pub(crate) fn all(plan: &Plan, root: &Root) -> Result<()> {
+    for bind in plan.mounts.iter().filter(|b| b.copy_up) {
+        if fs::read_dir(&bind.source)?.next().is_some() {
+            continue;
+        }
+        // The image's path, links and all, is resolved inside the root by the kernel; what is below it is read
+        // without following any.
+        let Ok(dir) = root.read(&bind.target) else { continue };
+        if dir.metadata()?.is_dir() {
+            let from = Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string());
+            tree(&from, &bind.source)?;
+            same(&dir.metadata()?, &bind.source)?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies what is in a directory: files, directories and links, each with owner, mode and time.
+fn tree(from: &Path, to: &Path) -> Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        let meta = fs::symlink_metadata(&source)?;
+        if meta.is_dir() {
+            fs::create_dir(&target)?;
+            tree(&source, &target)?;
+        } else if meta.is_symlink() {
+            std::os::unix::fs::symlink(fs::read_link(&source)?, &target)?;
+        } else if meta.is_file() {
+            fs::copy(&source, &target)?;
+        } else {
+            // A device, a socket: nothing that an image needs to hand on.
+            continue;
+        }
+        same(&meta, &target)?;
+    }
+    Ok(())
+}
+
+fn same(meta: &fs::Metadata, target: &Path) -> Result<()> {
+    let here = nix::fcntl::AT_FDCWD;
+    let (uid, gid) = (Uid::from_raw(meta.uid()), Gid::from_raw(meta.gid()));
+    fchownat(here, target, Some(uid), Some(gid), FchownatFlags::AT_SYMLINK_NOFOLLOW)?;
+    if !meta.is_symlink() {
+        // After the owner: a change of owner takes set-user-ID away (chown(2)).
+        fchmodat(
+            here,
+            target,
+            Mode::from_bits_truncate(meta.permissions().mode()),
+            FchmodatFlags::FollowSymlink,
+        )?;
+    }
+    let time = TimeSpec::new(meta.mtime(), meta.mtime_nsec());
+    utimensat(here, target, &time, &time, UtimensatFlags::NoFollowSymlink)?;
+    Ok(())
+}
