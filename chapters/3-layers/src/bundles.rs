@@ -70,9 +70,7 @@ pub(crate) fn commit(
         (Some(base), true) => {
             let root = Root::open(&changed.join("rootfs"))?;
             let changes = diff::compare(&root, &Stack::open(&store.unpack(base)?)?)?;
-            // What an ordinary user made is theirs here, and root's in the image.
-            let owner = (!nix::unistd::geteuid().is_root()).then_some((0, 0));
-            diff::commit_changes(store, &root, &changes, owner)?
+            diff::commit_changes(store, &root, &changes)?
         }
         _ => diff::commit(store, changed)?,
     };

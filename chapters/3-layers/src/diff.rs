@@ -117,7 +117,8 @@ pub fn commit(store: &Store, upper: &Path) -> Result<(Descriptor, Digest)> {
     let root = Root::open(upper)?;
     store.write_layer(|out| {
         let mut packer = Packer::new(out);
-        let options = Options { overlay: true, ..Options::default() };
+        let options = Options { overlay: true, owner: image_owner(), ..Options::default() };
+        packer.root(&root, &options)?;
         packer.tree(&root, Path::new("/"), Path::new(""), &options)?;
         packer.finish().map(drop)
     })
@@ -167,9 +168,8 @@ pub fn commit_changes(
     store: &Store,
     root: &Root,
     changes: &BTreeMap<PathBuf, Kind>,
-    owner: Option<(u32, u32)>,
 ) -> Result<(Descriptor, Digest)> {
-    let options = Options { owner, ..Options::default() };
+    let options = Options { owner: image_owner(), ..Options::default() };
     store.write_layer(|out| {
         let mut packer = Packer::new(out);
         for (path, what) in changes {
@@ -184,6 +184,12 @@ pub fn commit_changes(
         }
         packer.finish().map(drop)
     })
+}
+
+/// Whose a layer's files are: of root's making, whose they are; what an ordinary user made is theirs here,
+/// for they can give nothing away, and root's in the image.
+fn image_owner() -> Option<(u32, u32)> {
+    (!nix::unistd::geteuid().is_root()).then_some((0, 0))
 }
 
 /// Where a link points; nothing if it is none.

@@ -80,6 +80,17 @@ impl<W: Write> Packer<W> {
         })
     }
 
+    /// Adds an entry for the root itself, if it is anything but what a root is without one.
+    pub fn root(&mut self, root: &Root, options: &Options) -> Result<()> {
+        let stat = nix::sys::stat::fstat(root).doing(|| packing(Path::new("/")))?;
+        let (uid, gid) = options.owner.unwrap_or((stat.st_uid, stat.st_gid));
+        let mode = stat.st_mode & 0o7777;
+        if (mode, uid, gid) == (0o755, 0, 0) {
+            return Ok(());
+        }
+        self.directory(Path::new("."), mode, (uid, gid), stat.st_mtime)
+    }
+
     /// Adds a directory that is in no tree.
     pub fn directory(&mut self, path: &Path, mode: u32, owner: (u32, u32), mtime: i64) -> Result<()> {
         let mut entry = Entry::new(&slashed(path), Kind::Directory, mode);

@@ -337,7 +337,7 @@ impl<R: BufRead> BufRead for Reader<R> {
 }
 
 /// Writes a header, with a pax header before it for whatever does not fit.
-pub fn write_header(out: &mut impl Write, entry: &Entry) -> std::io::Result<()> {
+pub fn write_header(out: &mut (impl Write + ?Sized), entry: &Entry) -> std::io::Result<()> {
     let mut header = Header::new_ustar();
     let mut records: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     let mut need = |key: &str, value: &[u8]| records.push((key.into(), value.to_vec()));
@@ -408,12 +408,12 @@ pub fn write_header(out: &mut impl Write, entry: &Entry) -> std::io::Result<()> 
 }
 
 /// The zeros after `size` bytes of data.
-pub fn write_padding(out: &mut impl Write, size: u64) -> std::io::Result<()> {
+pub fn write_padding(out: &mut (impl Write + ?Sized), size: u64) -> std::io::Result<()> {
     out.write_all(&[0; BLOCK as usize][..pad(size) as usize])
 }
 
 /// Two blocks of zeros end a tar.
-pub fn write_end(out: &mut impl Write) -> std::io::Result<()> {
+pub fn write_end(out: &mut (impl Write + ?Sized)) -> std::io::Result<()> {
     out.write_all(&[0; 2 * BLOCK as usize])
 }
 

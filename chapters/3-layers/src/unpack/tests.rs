@@ -20,23 +20,23 @@ impl Tar {
         write_padding(&mut self.0, entry.size).unwrap();
         self
     }
-    fn new(self, path: &str, kind: Kind, link: &str, data: &str) -> Tar {
+    fn add(self, path: &str, kind: Kind, link: &str, data: &str) -> Tar {
         let mut entry = Entry::new(OsStr::new(path), kind, 0o755);
         (entry.uid, entry.gid) = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
         entry.link = link.into();
         self.entry(&entry, data)
     }
     fn file(self, path: &str, data: &str) -> Tar {
-        self.new(path, Kind::File, "", data)
+        self.add(path, Kind::File, "", data)
     }
     fn dir(self, path: &str) -> Tar {
-        self.new(path, Kind::Directory, "", "")
+        self.add(path, Kind::Directory, "", "")
     }
     fn symlink(self, path: &str, to: &str) -> Tar {
-        self.new(path, Kind::Symlink, to, "")
+        self.add(path, Kind::Symlink, to, "")
     }
     fn hard_link(self, path: &str, to: &str) -> Tar {
-        self.new(path, Kind::HardLink, to, "")
+        self.add(path, Kind::HardLink, to, "")
     }
     fn end(mut self) -> Vec<u8> {
         write_end(&mut self.0).unwrap();
