@@ -56,6 +56,8 @@ pub(super) fn make(name: &str, tree: &Tree, path: &str) -> Result<Vec<u8>> {
     let mut tar = tar::Builder::new(Vec::with_capacity(layer.len() + (1 << 16)));
     let mut put = |path: &str, content: &[u8]| {
         let mut header = tar::Header::new_gnu();
+        header.set_uid(0);
+        header.set_gid(0);
         header.set_mode(0o644);
         header.set_mtime(modified);
         header.set_size(content.len() as u64);

@@ -149,8 +149,9 @@ impl<R: BufRead> Reader<R> {
         entry.link = long_link
             .unwrap_or_else(|| OsString::from_vec(header.link_name_bytes().unwrap_or_default().into_owned()));
         entry.mode = number(header.mode(), header, "mode")? & 0o7777;
-        let mut uid = number(header.uid(), header, "uid")?;
-        let mut gid = number(header.gid(), header, "gid")?;
+        let raw = header.as_old();
+        let mut uid = if blank(&raw.uid) { 0 } else { number(header.uid(), header, "uid")? };
+        let mut gid = if blank(&raw.gid) { 0 } else { number(header.gid(), header, "gid")? };
         let mut size = size;
         let mut sparse = crate::sparse::Records::default();
         entry.mtime = (number(header.mtime(), header, "mtime")? as i64, 0);
@@ -462,6 +463,11 @@ fn path(header: &Header) -> OsString {
     OsString::from_vec(header.path_bytes().into_owned())
 }
 
+/// Some writers leave the owner's fields empty, and every reader takes that for root.
+fn blank(field: &[u8]) -> bool {
+    field.iter().all(|b| matches!(b, 0 | b' '))
+}
+
 fn number<T>(n: std::io::Result<T>, header: &Header, field: &str) -> Result<T> {
     n.map_err(|_| refused(header, &format!("its field {field} is not a number")))
 }
@@ -499,6 +505,21 @@ mod tests {
         reader.read_to_end(&mut bytes).unwrap();
         assert!(reader.next().unwrap().is_none());
         (back, bytes)
+    }
+
+    #[test]
+    fn an_owner_that_was_left_empty_is_root() {
+        let mut header = Header::new_gnu();
+        header.set_path("x").unwrap();
+        header.set_mode(0o644);
+        header.set_mtime(0);
+        header.set_size(0);
+        header.set_cksum();
+        let entry = Reader::new([header.as_bytes().as_slice(), &[0; 1024]].concat().as_slice())
+            .next()
+            .unwrap()
+            .unwrap();
+        assert_eq!((entry.uid, entry.gid), (0, 0));
     }
 
     proptest! {
