@@ -104,10 +104,17 @@ impl Store {
             }
             Some(document) => {
                 self.mark(manifest, &mut needed, &mut HashSet::new(), 1);
-                // A signature may come before what it signs (distribution-spec, "Pushing Manifests with Subject").
-                let subject =
-                    document.get("subject").and_then(|d| d["digest"].as_str()?.parse::<Digest>().ok());
-                needed.retain(|blob| Some(blob) != subject.as_ref());
+                // A signature may come before what it signs (distribution-spec, "Pushing Manifests with
+                // Subject"), and some layers may not be passed on (image-spec, layer.md,
+                // "Non-Distributable Layers").
+                let elsewhere = |layer: &&serde_json::Value| {
+                    let kind = layer["mediaType"].as_str().unwrap_or_default();
+                    kind.contains("nondistributable") || kind.contains(".foreign.")
+                };
+                let layers = document["layers"].as_array().into_iter().flatten().filter(elsewhere);
+                for other in layers.chain(document.get("subject")) {
+                    needed.retain(|blob| Some(blob.as_ref()) != other["digest"].as_str());
+                }
             }
         }
         let missing = |blob: &Digest| !self.blob_path(blob).exists();

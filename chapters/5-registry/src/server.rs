@@ -17,6 +17,7 @@
 
 mod answer;
 mod blobs;
+mod body;
 mod http;
 mod manifests;
 mod referrers;
@@ -28,7 +29,7 @@ use answer::{Code, refusal};
 use http::{Answer, Connection, Request};
 use layers::Store;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     path::Path,
     sync::{
@@ -70,7 +71,11 @@ impl Server {
         let thread = std::thread::Builder::new()
             .name("registry".into())
             .spawn(move || {
-                accept(&listener, &Registry { store: &store, uploads: Uploads::default() }, &theirs)
+                accept(
+                    &listener,
+                    &Registry { store: &store, uploads: Uploads::default(), emptied: Mutex::default() },
+                    &theirs,
+                )
             })
             .map_err(failed)?;
         Ok(Server { address, shared, thread: Some(thread) })
@@ -107,6 +112,8 @@ impl Drop for Server {
 struct Registry<'a> {
     store: &'a Store,
     uploads: Uploads<'a>,
+    /// Repositories whose last manifest was deleted: they are known, and have no tags.
+    emptied: Mutex<HashSet<String>>,
 }
 
 /// Gives each client a thread.

@@ -1,4 +1,5 @@
 //! Registries that lie, and what comes of it: nothing.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 

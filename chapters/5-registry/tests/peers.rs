@@ -1,4 +1,5 @@
 //! The other programs of the trade: what they push we pull, what we push they pull.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 

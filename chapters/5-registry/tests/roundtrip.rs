@@ -1,4 +1,5 @@
 //! Push to our own server and pull back, also when something goes wrong in between.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 

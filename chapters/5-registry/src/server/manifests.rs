@@ -10,7 +10,7 @@ use crate::{
     reference::is_tag,
 };
 use oci_spec::image::{Descriptor, DigestAlgorithm, MediaType};
-use std::io::Read;
+use std::{io::Read, sync::PoisonError};
 
 impl Registry<'_> {
     /// `GET /v2/<name>/manifests/<tag or digest>`
@@ -116,13 +116,17 @@ impl Registry<'_> {
     }
 
     /// All that a manifest names must be there, so that no one ever pulls an image that is not whole. The
-    /// subject need not: a signature may come before what it signs.
+    /// subject need not: a signature may come before what it signs. Nor need layers that may not be passed on.
     fn check_parts(&self, document: &Document) -> Result<(), Answer> {
         let parts: Vec<&Descriptor> = match document {
             Document::Image(image) => image.layers().iter().chain([image.config()]).collect(),
             Document::Index(index) => index.manifests().iter().collect(),
         };
-        match parts.iter().find(|part| !self.store.has(part)) {
+        let kept_elsewhere = |part: &Descriptor| {
+            let kind = part.media_type().to_string();
+            kind.contains("nondistributable") || kind.contains(".foreign.")
+        };
+        match parts.iter().find(|part| !self.store.has(part) && !kept_elsewhere(part)) {
             Some(part) => {
                 let message =
                     format!("{} of {} bytes is not here; push it first", part.digest(), part.size());
@@ -149,6 +153,7 @@ impl Registry<'_> {
         if names.is_empty() {
             return Err(unknown());
         }
+        self.emptied.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
         for name in names {
             self.store.untag(&name).map_err(answer::broken)?;
         }

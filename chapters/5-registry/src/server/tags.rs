@@ -5,7 +5,7 @@ use super::{
     answer::{self, Code, refusal},
     http::Request,
 };
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::PoisonError};
 
 /// How many names a page has at most.
 const PAGE: usize = 10_000;
@@ -14,7 +14,7 @@ impl Registry<'_> {
     /// `GET /v2/<name>/tags/list?n=…&last=…`
     pub(super) fn tags(&self, name: &str, request: &Request) -> Outcome {
         let own = self.own(name)?;
-        if own.is_empty() {
+        if own.is_empty() && !self.emptied.lock().unwrap_or_else(PoisonError::into_inner).contains(name) {
             return Err(refusal(404, Code::NameUnknown, "repository name not known to registry"));
         }
         let tags = own.iter().filter_map(|(rest, _)| rest.strip_prefix(':')).map(str::to_owned).collect();
