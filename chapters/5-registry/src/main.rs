@@ -97,18 +97,23 @@ fn run(command: Command) -> Result<()> {
             let options = how.options(&reference)?;
             let store = Store::open(&store)?;
             let bars = Bars::new();
-            pull::pull(&store, &reference, &options, &|event| bars.show(&event))?;
+            let before = store.find(&reference.to_string())?;
+            let pulled = pull::pull(&store, &reference, &options, &|event| bars.show(&event))?;
             bars.finish();
-            println!("{reference}");
+            let same = before.is_some_and(|before| before.digest() == pulled.digest());
+            let news = if same { "Image is up to date for" } else { "Downloaded newer image for" };
+            println!("Status: {news} {}\n{reference}", reference.familiar());
         }
         Command::Push { store, name, target, how } => {
             let reference = Reference::parse(target.as_deref().unwrap_or(&name))?;
             let options = how.options(&reference)?;
             let store = Store::open(&store)?;
             let manifest = find(&store, &name)?;
+            println!("The push refers to repository [{}/{}]", reference.registry, reference.repository);
             let bars = Bars::new();
-            push::push(&store, &manifest, &reference, &options, &|event| bars.show(&event))?;
+            let pushed = push::push(&store, &manifest, &reference, &options, &|event| bars.show(&event))?;
             bars.finish();
+            println!("{}: digest: {} size: {}", reference.target(), pushed.digest(), pushed.size());
         }
         Command::Serve { store, listen } => {
             let server = Server::start(listen, &store)?;

@@ -57,16 +57,9 @@ pub fn pull(
         say(layer.digest().as_ref(), "Pull complete");
     }
 
-    let known = store.find(&reference.to_string())?;
     store.tag(&reference.to_string(), &descriptor)?;
     tracing::info!(target: "step", section = "6.3", call = "rename(2)", "index.json: {reference} is {}", descriptor.digest());
     say("", &format!("Digest: {}", top.digest()));
-    let news = if known.is_some_and(|known| known.digest() == descriptor.digest()) {
-        "Image is up to date for"
-    } else {
-        "Downloaded newer image for"
-    };
-    say("", &format!("Status: {news} {name}"));
     Ok(descriptor)
 }
 

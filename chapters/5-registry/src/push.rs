@@ -36,9 +36,6 @@ pub fn push(
             why: "a push needs a tag, and a digest is not one".into(),
         });
     };
-    let say = |status: &str| progress(Progress { id: "", status, bytes: None });
-    say(&format!("The push refers to repository [{}/{}]", reference.registry, reference.repository));
-
     let bytes = store.read(manifest)?;
     let images = images(store, manifest, &bytes, reference)?;
     let elsewhere = elsewhere(store, reference, &images)?;
@@ -54,7 +51,6 @@ pub fn push(
         put(&client, descriptor.digest().as_ref(), descriptor, bytes)?;
     }
     put(&client, tag, manifest, &bytes)?;
-    say(&format!("{tag}: digest: {} size: {}", manifest.digest(), manifest.size()));
     Ok(manifest.clone())
 }
 

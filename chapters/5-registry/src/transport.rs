@@ -167,6 +167,9 @@ fn words(error: &ureq::Error) -> String {
     }
 }
 
+/// What becomes of a TLS greeting that meets a server that knows only HTTP.
+const NO_TLS: [&str; 3] = ["corrupt message", "InvalidContentType", "unexpected end of file"];
+
 fn unreachable(url: &str, why: &str) -> Error {
     let hint = if why.contains("no such host") {
         "; check the name of the registry, and this machine's DNS"
@@ -176,7 +179,7 @@ fn unreachable(url: &str, why: &str) -> Error {
         "; install its certificate authority on this machine, or call the registry insecure if it is yours"
     } else if why.contains("timeout") {
         "; check the network, and HTTPS_PROXY if there is a proxy"
-    } else if why.contains("corrupt message") || why.contains("InvalidContentType") {
+    } else if url.starts_with("https:") && NO_TLS.iter().any(|words| why.contains(words)) {
         "; it seems to speak plain HTTP, which is allowed only for a registry that is called insecure"
     } else {
         ""

@@ -16,7 +16,9 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 fn main() {
-    kit::run(vec![
+    let mut cases =
+        common::with_outer_address(vec![("a_strangers_registry_is_spoken_to_in_tls_only", &[], tls_only)]);
+    cases.extend(vec![
         Case::new("a_layer_with_another_digest_is_refused", &[], wrong_digest),
         Case::new("a_layer_of_another_size_is_refused", &[], wrong_size),
         Case::new("a_body_without_end_is_refused", &[], endless),
@@ -42,6 +44,19 @@ fn main() {
         Case::new("nobody_there_is_told_so", &[], nobody),
         Case::new("a_broken_push_goes_on_in_chunks", &[], chunks),
     ]);
+    kit::run(cases);
+}
+
+fn tls_only(ip: std::net::IpAddr) {
+    let image = parts("app", &[10]);
+    let script = Script::start_at(ip, move |asked| with_password(asked, |asked| image.serve(asked)));
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    let error = pull(&store, &script.reference("app:1"), &known()).unwrap_err();
+    assert!(error.contains("it seems to speak plain HTTP"), "{error}");
+    assert_eq!(script.count(""), 0, "no request was sent in plain text, and so no password");
+    let options = Options { insecure: true, ..known() };
+    pull(&store, &script.reference("app:1"), &options).unwrap();
 }
 
 /// Pulls from a registry that answers so, and expects that it is refused and leaves nothing.

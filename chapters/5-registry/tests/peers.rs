@@ -16,7 +16,13 @@ use std::{
 fn main() {
     let registry = Need::Program("docker-registry");
     let skopeo = Need::Program("skopeo");
-    kit::run(vec![
+    let openssl = Need::Program("openssl");
+    let mut cases = common::with_outer_address(vec![(
+        "a_certificate_must_be_vouched_for",
+        &[Need::Program("docker-registry"), Need::Program("openssl")],
+        vouched_for,
+    )]);
+    cases.extend(vec![
         Case::new("docker_registry_takes_and_gives", &[registry], docker_registry),
         Case::new("docker_registry_mounts", &[registry], docker_registry_mounts),
         Case::new("docker_registry_with_a_password", &[registry], docker_registry_with_password),
@@ -25,14 +31,58 @@ fn main() {
         Case::new("skopeo_reads_what_we_pulled", &[skopeo], skopeo_reads_our_store),
         Case::new("skopeos_docker_schema_2_is_pulled", &[skopeo], skopeo_schema_2),
         Case::new("an_image_goes_all_around", &[registry, skopeo], all_around),
+        Case::new("tls_on_loopback_needs_no_one_to_vouch", &[registry, openssl], tls_on_loopback),
     ]);
+    kit::run(cases);
+}
+
+/// A docker-registry that speaks TLS, with a certificate for its address that it has signed itself.
+fn tls_peer(ip: std::net::IpAddr) -> Peer {
+    let dir = tempfile::tempdir().unwrap();
+    let (key, certificate) = (dir.path().join("key.pem"), dir.path().join("cert.pem"));
+    let (key, certificate) = (key.to_str().unwrap(), certificate.to_str().unwrap());
+    let name = format!("subjectAltName=IP:{ip}");
+    let curve = "ec_paramgen_curve:prime256v1";
+    #[rustfmt::skip]
+    run("openssl", &["req", "-x509", "-newkey", "ec", "-pkeyopt", curve, "-nodes", "-days", "2", "-subj", "/CN=test",
+        "-addext", &name, "-addext", "basicConstraints=critical,CA:FALSE", "-keyout", key, "-out", certificate]);
+    let tls = format!(", tls: {{certificate: '{certificate}', key: '{key}'}}");
+    start(dir, (ip, 0).into(), "", &tls)
+}
+
+fn tls_on_loopback() {
+    let peer = tls_peer(std::net::Ipv4Addr::LOCALHOST.into());
+    let dir = tempfile::tempdir().unwrap();
+    let app = name(peer.address, "team/app:1");
+    there_and_back(dir.path(), &parts("app", &[100_000]), &app, &Options::default());
+}
+
+fn vouched_for(ip: std::net::IpAddr) {
+    let peer = tls_peer(ip);
+    let dir = tempfile::tempdir().unwrap();
+    let app = name(peer.address, "team/app:1");
+    let insecure = Options { insecure: true, ..Options::default() };
+    there_and_back(dir.path(), &parts("app", &[100_000]), &app, &insecure);
+    let error = pull(&store(&dir.path().join("to")), &app, &Options::default()).unwrap_err();
+    assert!(error.contains("certificate") && error.contains("install its certificate authority"), "{error}");
+    // Trusted as this machine trusts: by a file that the environment names.
+    let pulled = Command::new(env!("CARGO_BIN_EXE_registry"))
+        .env("SSL_CERT_FILE", peer.dir.path().join("cert.pem"))
+        .env_remove("HTTPS_PROXY")
+        .env_remove("https_proxy")
+        .args(["pull", "--store"])
+        .arg(dir.path().join("third"))
+        .arg(app.to_string())
+        .output()
+        .unwrap();
+    assert!(pulled.status.success(), "{}", String::from_utf8_lossy(&pulled.stderr));
 }
 
 /// A docker-registry that ends with the test.
 struct Peer {
     child: Child,
     address: SocketAddr,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Drop for Peer {
@@ -44,15 +94,24 @@ impl Drop for Peer {
 
 fn peer(htpasswd: Option<&str>) -> Peer {
     let dir = tempfile::tempdir().unwrap();
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let mut config = format!(
-        "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {0}/data}}, delete: {{enabled: true}}}}\nhttp: {{addr: '{address}'}}\n",
-        dir.path().display()
-    );
+    let mut more = String::new();
     if let Some(line) = htpasswd {
         std::fs::write(dir.path().join("htpasswd"), line).unwrap();
-        config += &format!("auth: {{htpasswd: {{realm: test, path: {}/htpasswd}}}}\n", dir.path().display());
+        more = format!("auth: {{htpasswd: {{realm: test, path: {}/htpasswd}}}}\n", dir.path().display());
     }
+    start(dir, "127.0.0.1:0".parse().unwrap(), &more, "")
+}
+
+/// Starts it, with `more` in its configuration, and `http` in the part about HTTP.
+fn start(dir: tempfile::TempDir, address: SocketAddr, more: &str, http: &str) -> Peer {
+    // The port is free now, and is not given to another so soon.
+    let address = TcpListener::bind(address).unwrap().local_addr().unwrap();
+    let root = dir.path().display();
+    let config = format!(
+        "version: 0.1\nlog: {{level: error}}\n\
+         storage: {{filesystem: {{rootdirectory: {root}/data}}, delete: {{enabled: true}}}}\n\
+         http: {{addr: '{address}'{http}}}\n{more}"
+    );
     std::fs::write(dir.path().join("config.yml"), config).unwrap();
     let child = Command::new(kit::find_program("docker-registry").unwrap())
         .arg("serve")
@@ -61,7 +120,7 @@ fn peer(htpasswd: Option<&str>) -> Peer {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let peer = Peer { child, address, _dir: dir };
+    let peer = Peer { child, address, dir };
     let deadline = Instant::now() + Duration::from_secs(20);
     while TcpStream::connect(address).is_err() {
         assert!(Instant::now() < deadline, "docker-registry does not begin");

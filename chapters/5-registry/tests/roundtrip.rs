@@ -44,11 +44,6 @@ fn there_and_back() {
     let name = reference(&server, "library/app:1");
 
     let said = push(&from, &manifest, &name, &Options::default()).unwrap();
-    assert_eq!(
-        said.first().unwrap(),
-        &format!("The push refers to repository [{}/library/app]", server.address())
-    );
-    assert_eq!(said.last().unwrap(), &format!("1: digest: {} size: {}", manifest.digest(), manifest.size()));
     assert_eq!(said.iter().filter(|line| line.ends_with(" Pushed")).count(), 3);
 
     let (pulled, said) = pull(&to, &name, &Options::default()).unwrap();
@@ -56,9 +51,7 @@ fn there_and_back() {
     assert_eq!(to.read(&pulled).unwrap(), image.manifest);
     assert_eq!(to.find(&name.to_string()).unwrap().unwrap().digest(), manifest.digest());
     assert_eq!(said.first().unwrap(), "1 Pulling from library/app");
-    let last = &said[said.len() - 2..];
-    assert_eq!(last[0], format!("Digest: {}", manifest.digest()));
-    assert_eq!(last[1], format!("Status: Downloaded newer image for {}/library/app:1", server.address()));
+    assert_eq!(said.last().unwrap(), &format!("Digest: {}", manifest.digest()));
     for blob in &image.layers {
         let id = sha256(blob);
         let of_layer: Vec<_> = said.iter().filter_map(|line| line.strip_prefix(&format!("{id} "))).collect();
@@ -70,10 +63,6 @@ fn there_and_back() {
 
     let (_, said) = pull(&to, &name, &Options::default()).unwrap();
     assert_eq!(said.iter().filter(|line| line.ends_with("Already exists")).count(), 3);
-    assert_eq!(
-        said.last().unwrap(),
-        &format!("Status: Image is up to date for {}/library/app:1", server.address())
-    );
 
     let by_digest = reference(&server, &format!("library/app@{}", manifest.digest()));
     pull(&store(&dir.path().join("third")), &by_digest, &Options::default()).unwrap();
@@ -255,6 +244,10 @@ fn command_line() {
     from.tag("docker.io/library/app:1", &manifest).unwrap();
     let registry = |arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_registry"));
+        // A proxy's own loopback is not ours: were it asked, nobody would answer.
+        for proxy in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"] {
+            command.env(proxy, "http://127.0.0.1:1");
+        }
         let output = command.current_dir(dir.path()).args(arguments).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (output.status.code(), text(&output.stdout), text(&output.stderr))
@@ -264,6 +257,7 @@ fn command_line() {
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
     let (code, stdout, _) = registry(&["pull", "--store", "to", &name]);
     assert_eq!(code, Some(0));
+    assert!(stdout.contains(&format!("Status: Downloaded newer image for {name}\n")), "{stdout}");
     assert_eq!(stdout.lines().last(), Some(name.as_str()));
     let (code, stdout, _) = registry(&["inspect", &name]);
     assert_eq!(code, Some(0));

@@ -6,7 +6,7 @@ use oci_spec::image::{Descriptor, DigestAlgorithm, MediaType};
 use registry::{Options, Progress, Reference, manifest, pull, push};
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     path::Path,
     sync::{Arc, Mutex, atomic::AtomicBool, atomic::Ordering},
 };
@@ -158,7 +158,11 @@ pub(crate) struct Script {
 
 impl Script {
     pub(crate) fn start(answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Script {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Script::start_at(Ipv4Addr::LOCALHOST.into(), answer)
+    }
+
+    pub(crate) fn start_at(ip: IpAddr, answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Script {
+        let listener = TcpListener::bind((ip, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
         let stop = Arc::new(AtomicBool::new(false));
@@ -293,4 +297,21 @@ pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
         text(&output.stderr)
     );
     text(&output.stdout)
+}
+
+/// An address of this machine that is not loopback: to be reached by it is to be a stranger. `None` where there is no
+/// network at all. (Connecting a datagram socket sends nothing; it only chooses a way.)
+pub(crate) fn outer_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
+}
+
+/// The cases that need such an address; without one, they are named and left out.
+pub(crate) fn with_outer_address(cases: Vec<(&'static str, &[kit::Need], fn(IpAddr))>) -> Vec<kit::Case> {
+    let Some(ip) = outer_address() else {
+        cases.iter().for_each(|(name, ..)| println!("skipped {name}: needs an address other than loopback"));
+        return Vec::new();
+    };
+    cases.into_iter().map(|(name, needs, test)| kit::Case::new(name, needs, move || test(ip))).collect()
 }
