@@ -42,6 +42,16 @@ pub(crate) fn header(image: &str) -> Result<String> {
     Ok(URL_SAFE.encode(document.to_string()))
 }
 
+/// The header `X-Registry-Config` of a build, which may pull from any of them.
+pub(crate) fn all() -> Result<String> {
+    let config = read()?;
+    let registries = config.auths.keys().chain(config.cred_helpers.keys());
+    let documents = registries
+        .map(|name| Ok((name.clone(), document(&config, name)?)))
+        .collect::<Result<serde_json::Map<_, _>>>()?;
+    Ok(URL_SAFE.encode(serde_json::Value::Object(documents).to_string()))
+}
+
 fn read() -> Result<Config> {
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker"));
     let Some(directory) = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from).or_else(home) else {

@@ -12,10 +12,18 @@
 mod archive;
 mod attach;
 mod auth;
+mod build;
+mod changes;
 mod connect;
+mod copy;
+mod disk;
+mod exec;
 mod http;
 mod images;
+mod inspect;
+mod lifecycle;
 mod mounts;
+mod networks;
 mod options;
 mod ports;
 mod ps;
@@ -23,10 +31,13 @@ mod pull;
 mod run;
 mod signals;
 mod size;
+mod stats;
 mod stream;
 mod system;
 mod table;
 mod template;
+mod volumes;
+mod watch;
 
 pub(crate) use system::architecture;
 pub(crate) use table::align;
@@ -54,41 +65,127 @@ enum Command {
     Run(Box<run::Run>),
     Create(Box<run::Create>),
     Start(run::Start),
+    Ps(ps::Ps),
+    Logs(watch::Logs),
+    Exec(exec::Exec),
+    Stop(lifecycle::Stop),
+    Kill(lifecycle::Kill),
+    Restart(lifecycle::Restart),
+    Rm(lifecycle::Rm),
     Attach(run::Attach),
     Wait(run::Wait),
-    Ps(ps::Ps),
+    /// Hold containers still
+    Pause(lifecycle::Names),
+    /// Let held containers go on
+    Unpause(lifecycle::Names),
+    Rename(lifecycle::Rename),
+    Update(Box<lifecycle::Update>),
+    Top(watch::Top),
+    Stats(stats::Stats),
+    Port(changes::Port),
+    Cp(copy::Cp),
+    Diff(changes::Diff),
+    Commit(changes::Commit),
+    Export(changes::Export),
+    Import(changes::Import),
     Images(images::Images),
-    Rmi(images::Rmi),
-    Tag(images::Tag),
-    History(images::History),
     Pull(pull::Pull),
     Push(pull::Push),
+    Build(Box<build::Build>),
+    Tag(images::Tag),
+    Rmi(images::Rmi),
+    History(images::History),
     Save(archive::Save),
     Load(archive::Load),
+    Inspect(inspect::Inspect),
+    Events(watch::Events),
+    Info(system::Info),
+    Version(system::Version),
+    /// Containers: the same commands by their full names
+    #[command(subcommand)]
+    Container(Box<Container>),
     /// Images: make, list, remove, …
     #[command(subcommand)]
-    Image(Image),
-    Version(system::Version),
-    Info(system::Info),
+    Image(Box<Image>),
+    /// Networks: make, list, remove, …
+    #[command(subcommand)]
+    Network(networks::Network),
+    /// Volumes: make, list, remove, …
+    #[command(subcommand)]
+    Volume(volumes::Volume),
+    /// The daemon: what it keeps, and making room
+    #[command(subcommand)]
+    System(System),
     /// Run the daemon
     Daemon(crate::server::Options),
     Doctor(crate::doctor::Doctor),
 }
 
+/// `teu container …`.
+#[derive(Debug, Subcommand)]
+#[command(defer = true)]
+enum Container {
+    Attach(run::Attach),
+    Commit(changes::Commit),
+    Cp(copy::Cp),
+    Create(run::Create),
+    Diff(changes::Diff),
+    Exec(exec::Exec),
+    Export(changes::Export),
+    Inspect(inspect::Inspect),
+    Kill(lifecycle::Kill),
+    Logs(watch::Logs),
+    #[command(visible_aliases = ["list", "ps"])]
+    Ls(ps::Ps),
+    /// Hold containers still
+    Pause(lifecycle::Names),
+    Port(changes::Port),
+    /// Remove stopped containers
+    Prune(disk::Prune),
+    Rename(lifecycle::Rename),
+    Restart(lifecycle::Restart),
+    #[command(visible_alias = "remove")]
+    Rm(lifecycle::Rm),
+    Run(run::Run),
+    Start(run::Start),
+    Stats(stats::Stats),
+    Stop(lifecycle::Stop),
+    Top(watch::Top),
+    /// Let held containers go on
+    Unpause(lifecycle::Names),
+    Update(lifecycle::Update),
+    Wait(run::Wait),
+}
+
 /// `teu image …`.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 enum Image {
     Base(crate::base::Base),
+    Build(build::Build),
     History(images::History),
+    Import(changes::Import),
+    Inspect(inspect::Inspect),
     Load(archive::Load),
     #[command(visible_alias = "list")]
     Ls(images::Images),
+    Prune(disk::PruneImages),
     Pull(pull::Pull),
     Push(pull::Push),
     #[command(visible_alias = "remove")]
     Rm(images::Rmi),
     Save(archive::Save),
     Tag(images::Tag),
+}
+
+/// `teu system …`.
+#[derive(Debug, Subcommand)]
+#[command(defer = true)]
+enum System {
+    Df(disk::Df),
+    Events(watch::Events),
+    Info(system::Info),
+    Prune(disk::PruneAll),
 }
 
 /// Parses the command line and does what it says.
@@ -114,31 +211,106 @@ pub(crate) fn main() -> ExitCode {
 fn talk(line: &Line) -> anyhow::Result<u8> {
     let client = Client::new(connect::Host::choose(line.host.as_deref())?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-    runtime.block_on(async {
-        let client = &client;
-        match &line.command {
-            Command::Run(args) => run::run(client, args).await,
-            Command::Create(args) => run::create(client, args).await,
-            Command::Start(args) => run::start(client, args).await,
-            Command::Attach(args) => run::attach(client, args).await,
-            Command::Wait(args) => run::wait(client, args).await,
-            Command::Ps(args) => ps::ps(client, args).await,
-            Command::Images(args) | Command::Image(Image::Ls(args)) => images::images(client, args).await,
-            Command::Rmi(args) | Command::Image(Image::Rm(args)) => images::rmi(client, args).await,
-            Command::Tag(args) | Command::Image(Image::Tag(args)) => images::tag(client, args).await,
-            Command::History(args) | Command::Image(Image::History(args)) => {
-                images::history(client, args).await
-            }
-            Command::Pull(args) | Command::Image(Image::Pull(args)) => pull::pull_command(client, args).await,
-            Command::Push(args) | Command::Image(Image::Push(args)) => pull::push_command(client, args).await,
-            Command::Save(args) | Command::Image(Image::Save(args)) => archive::save(client, args).await,
-            Command::Load(args) | Command::Image(Image::Load(args)) => archive::load(client, args).await,
-            Command::Image(Image::Base(args)) => archive::base(client, args).await,
-            Command::Version(args) => system::version(client, args).await,
-            Command::Info(args) => system::info(client, args).await,
-            Command::Daemon(_) | Command::Doctor(_) => Ok(0),
-        }
-    })
+    runtime.block_on(command(&client, &line.command))
+}
+
+async fn command(client: &Client, command: &Command) -> anyhow::Result<u8> {
+    match command {
+        Command::Run(args) => run::run(client, args).await,
+        Command::Create(args) => run::create(client, args).await,
+        Command::Start(args) => run::start(client, args).await,
+        Command::Ps(args) => ps::ps(client, args).await,
+        Command::Logs(args) => watch::logs(client, args).await,
+        Command::Exec(args) => exec::exec(client, args).await,
+        Command::Stop(args) => lifecycle::stop(client, args).await,
+        Command::Kill(args) => lifecycle::kill(client, args).await,
+        Command::Restart(args) => lifecycle::restart(client, args).await,
+        Command::Rm(args) => lifecycle::rm(client, args).await,
+        Command::Attach(args) => run::attach(client, args).await,
+        Command::Wait(args) => run::wait(client, args).await,
+        Command::Rename(args) => lifecycle::rename(client, args).await,
+        Command::Update(args) => lifecycle::update(client, args).await,
+        Command::Top(args) => watch::top(client, args).await,
+        Command::Stats(args) => stats::stats(client, args).await,
+        Command::Port(args) => changes::port(client, args).await,
+        Command::Cp(args) => copy::cp(client, args).await,
+        Command::Diff(args) => changes::diff(client, args).await,
+        Command::Commit(args) => changes::commit(client, args).await,
+        Command::Export(args) => changes::export(client, args).await,
+        Command::Pause(args) => lifecycle::freeze(client, args, "pause").await,
+        Command::Unpause(args) => lifecycle::freeze(client, args, "unpause").await,
+        Command::Images(args) => images::images(client, args).await,
+        Command::Pull(args) => pull::pull_command(client, args).await,
+        Command::Push(args) => pull::push_command(client, args).await,
+        Command::Build(args) => build::build(client, args).await,
+        Command::Tag(args) => images::tag(client, args).await,
+        Command::Rmi(args) => images::rmi(client, args).await,
+        Command::History(args) => images::history(client, args).await,
+        Command::Save(args) => archive::save(client, args).await,
+        Command::Load(args) => archive::load(client, args).await,
+        Command::Import(args) => changes::import(client, args).await,
+        Command::Inspect(args) => inspect::inspect(client, args, None).await,
+        Command::Events(args) => watch::events(client, args).await,
+        Command::Info(args) => system::info(client, args).await,
+        Command::Version(args) => system::version(client, args).await,
+        Command::Container(command) => container(client, command).await,
+        Command::Image(command) => image(client, command).await,
+        Command::Network(command) => networks::network(client, command).await,
+        Command::Volume(command) => volumes::volume(client, command).await,
+        Command::System(System::Df(args)) => disk::df(client, args).await,
+        Command::System(System::Events(args)) => watch::events(client, args).await,
+        Command::System(System::Info(args)) => system::info(client, args).await,
+        Command::System(System::Prune(args)) => disk::prune_all(client, args).await,
+        Command::Daemon(_) | Command::Doctor(_) => Ok(0),
+    }
+}
+
+async fn container(client: &Client, command: &Container) -> anyhow::Result<u8> {
+    match command {
+        Container::Run(args) => run::run(client, args).await,
+        Container::Create(args) => run::create(client, args).await,
+        Container::Start(args) => run::start(client, args).await,
+        Container::Ls(args) => ps::ps(client, args).await,
+        Container::Logs(args) => watch::logs(client, args).await,
+        Container::Exec(args) => exec::exec(client, args).await,
+        Container::Stop(args) => lifecycle::stop(client, args).await,
+        Container::Kill(args) => lifecycle::kill(client, args).await,
+        Container::Restart(args) => lifecycle::restart(client, args).await,
+        Container::Rm(args) => lifecycle::rm(client, args).await,
+        Container::Attach(args) => run::attach(client, args).await,
+        Container::Wait(args) => run::wait(client, args).await,
+        Container::Rename(args) => lifecycle::rename(client, args).await,
+        Container::Update(args) => lifecycle::update(client, args).await,
+        Container::Top(args) => watch::top(client, args).await,
+        Container::Stats(args) => stats::stats(client, args).await,
+        Container::Port(args) => changes::port(client, args).await,
+        Container::Cp(args) => copy::cp(client, args).await,
+        Container::Diff(args) => changes::diff(client, args).await,
+        Container::Commit(args) => changes::commit(client, args).await,
+        Container::Export(args) => changes::export(client, args).await,
+        Container::Pause(args) => lifecycle::freeze(client, args, "pause").await,
+        Container::Unpause(args) => lifecycle::freeze(client, args, "unpause").await,
+        Container::Inspect(args) => inspect::inspect(client, args, Some("container")).await,
+        Container::Prune(args) => disk::prune(client, args, &[disk::CONTAINERS]).await,
+    }
+}
+
+async fn image(client: &Client, command: &Image) -> anyhow::Result<u8> {
+    match command {
+        Image::Base(args) => archive::base(client, args).await,
+        Image::Ls(args) => images::images(client, args).await,
+        Image::Pull(args) => pull::pull_command(client, args).await,
+        Image::Push(args) => pull::push_command(client, args).await,
+        Image::Build(args) => build::build(client, args).await,
+        Image::Tag(args) => images::tag(client, args).await,
+        Image::Rm(args) => images::rmi(client, args).await,
+        Image::History(args) => images::history(client, args).await,
+        Image::Save(args) => archive::save(client, args).await,
+        Image::Load(args) => archive::load(client, args).await,
+        Image::Import(args) => changes::import(client, args).await,
+        Image::Inspect(args) => inspect::inspect(client, args, Some("image")).await,
+        Image::Prune(args) => disk::prune_images(client, args).await,
+    }
 }
 
 /// A name of an image with its tag: `base:latest`.

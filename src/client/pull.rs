@@ -5,6 +5,7 @@ use super::{
     http::{Client, Query, escape},
     stream,
 };
+use crate::explain::{Step, Table};
 use anyhow::{Result, bail};
 use hyper::{Response, body::Incoming};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -26,6 +27,9 @@ pub(crate) struct Pull {
     /// Print only the image's full name
     #[arg(short, long)]
     quiet: bool,
+    /// Show each step: what is asked of the registry and of the kernel, its time, the book's section
+    #[arg(long)]
+    explain: bool,
     #[arg(value_name = "NAME[:TAG|@DIGEST]")]
     image: String,
 }
@@ -71,8 +75,9 @@ pub(crate) struct Detail {
     total: Option<u64>,
 }
 
-/// A failure in the middle of a stream.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// A failure in the middle of a stream: the answer's head had said 200 already.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, thiserror::Error)]
+#[error("{message}")]
 #[serde(default)]
 pub(crate) struct Failure {
     /// For a RUN: its exit code.
@@ -113,27 +118,39 @@ pub(crate) async fn pull_command(client: &Client, args: &Pull) -> Result<u8> {
         println!("Using default tag: latest");
     }
     let name = if args.all_tags { args.image.clone() } else { familiar(&args.image) };
-    pull_name(client, &args.image, args.all_tags, args.platform.as_deref(), Show::stdout(args.quiet)).await?;
+    let want = Want {
+        image: &args.image,
+        all: args.all_tags,
+        platform: args.platform.as_deref(),
+        explain: args.explain,
+    };
+    pull_name(client, &want, Show::stdout(args.quiet)).await?;
     println!("{}", full(&name));
     Ok(0)
 }
 
 /// Pulls one image.
 pub(crate) async fn pull(client: &Client, image: &str, platform: Option<&str>, show: Show) -> Result<()> {
-    pull_name(client, image, false, platform, show).await
+    pull_name(client, &Want { image, all: false, platform, explain: false }, show).await
 }
 
-async fn pull_name(
-    client: &Client,
-    image: &str,
+/// What to pull.
+struct Want<'a> {
+    image: &'a str,
     all: bool,
-    platform: Option<&str>,
-    show: Show,
-) -> Result<()> {
-    let (repository, tag) = split(image);
-    let tag = if all { None } else { Some(tag.unwrap_or("latest")) };
-    let query = Query::default().add("fromImage", repository).maybe("tag", tag).maybe("platform", platform);
-    let call = client.post(format!("/images/create{query}"));
+    platform: Option<&'a str>,
+    explain: bool,
+}
+
+async fn pull_name(client: &Client, want: &Want<'_>, show: Show) -> Result<()> {
+    let (repository, tag) = split(want.image);
+    let tag = if want.all { None } else { Some(tag.unwrap_or("latest")) };
+    let query =
+        Query::default().add("fromImage", repository).maybe("tag", tag).maybe("platform", want.platform);
+    let mut call = client.post(format!("/images/create{query}"));
+    if want.explain {
+        call = call.header("X-Teu-Explain", "1");
+    }
     let answer = call.header("X-Registry-Auth", auth::header(&full(repository))?).stream().await?;
     show_progress(answer, show, |_| {}).await
 }
@@ -177,10 +194,13 @@ pub(crate) async fn show_progress(
         // Documents follow each other, as a rule a line each; the last may be cut anywhere.
         let mut lines = serde_json::Deserializer::from_slice(&rest).into_iter::<Line>();
         while let Some(Ok(line)) = lines.next() {
-            if let Some(message) = failure(&line) {
-                bail!(message);
+            if let Some(failure) = failure(&line) {
+                return Err(failure.into());
             }
-            line.aux.iter().for_each(&mut aux);
+            match line.aux.as_ref().and_then(|aux| Step::deserialize(&aux["step"]).ok()) {
+                Some(step) => screen.explain(&step)?,
+                None => line.aux.iter().for_each(&mut aux),
+            }
             screen.show(&line)?;
         }
         let used = lines.byte_offset();
@@ -192,9 +212,9 @@ pub(crate) async fn show_progress(
     Ok(())
 }
 
-fn failure(line: &Line) -> Option<String> {
-    let detail = line.error_detail.as_ref().map(|d| d.message.clone()).filter(|m| !m.is_empty());
-    detail.or_else(|| line.error.clone())
+fn failure(line: &Line) -> Option<Failure> {
+    let detail = line.error_detail.clone().filter(|d| !d.message.is_empty());
+    detail.or_else(|| line.error.clone().map(|message| Failure { code: None, message }))
 }
 
 /// On a terminal a bar for each layer; elsewhere a line for each change of state.
@@ -202,6 +222,7 @@ struct Screen {
     show: Show,
     bars: Option<MultiProgress>,
     by_id: HashMap<String, ProgressBar>,
+    steps: Table,
 }
 
 impl Screen {
@@ -219,6 +240,7 @@ impl Screen {
             show,
             bars: terminal.then(|| MultiProgress::with_draw_target(target())),
             by_id: HashMap::new(),
+            steps: Table::default(),
         }
     }
 
@@ -260,6 +282,17 @@ impl Screen {
         let ended = ["Pull complete", "Already exists", "Pushed", "Layer already exists", "Loaded"];
         if ended.iter().any(|e| status.starts_with(e)) || status.starts_with("Mounted from") {
             bar.abandon();
+        }
+        Ok(())
+    }
+
+    /// A step of `--explain`: on stderr, between the lines of progress.
+    fn explain(&mut self, step: &Step) -> Result<()> {
+        let line = self.steps.line(step);
+        let write = || std::io::stderr().write_all(line.as_bytes());
+        match &self.bars {
+            Some(bars) => bars.suspend(write)?,
+            None => write()?,
         }
         Ok(())
     }
@@ -331,6 +364,6 @@ mod tests {
         let line: Line =
             serde_json::from_str(r#"{"errorDetail":{"code":1,"message":"no such layer"},"error":"x"}"#)
                 .unwrap();
-        assert_eq!(failure(&line).as_deref(), Some("no such layer"));
+        assert_eq!(failure(&line), Some(Failure { code: Some(1), message: "no such layer".into() }));
     }
 }

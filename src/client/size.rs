@@ -3,44 +3,16 @@
 use anyhow::{Result, anyhow};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// `64m`: bytes. Units are powers of 1024.
+/// `64m`: bytes, as the chapter on control groups reads them.
 pub(crate) fn parse(text: &str) -> Result<i64> {
-    let invalid = || anyhow!("invalid size: '{text}'");
-    let lower = text.trim().to_ascii_lowercase();
-    let digits = lower.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(lower.len());
-    let number: f64 = lower[..digits].parse().map_err(|_| invalid())?;
-    let power = match lower[digits..].trim() {
-        "" | "b" => 0,
-        "k" | "kb" | "kib" => 1,
-        "m" | "mb" | "mib" => 2,
-        "g" | "gb" | "gib" => 3,
-        "t" | "tb" | "tib" => 4,
-        "p" | "pb" | "pib" => 5,
-        _ => return Err(invalid()),
-    };
-    let bytes = number * 1024_f64.powi(power);
-    if bytes >= 9.2e18 {
-        return Err(invalid());
-    }
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "checked above; a fraction of a byte is dropped, as docker does"
-    )]
-    Ok(bytes as i64)
+    let bytes = cgroups::size::parse(text).map_err(|why| anyhow!(why))?;
+    i64::try_from(bytes).map_err(|_| anyhow!("invalid size: '{text}' is more than there can be"))
 }
 
 /// `13.3MB`: powers of 1000, `digits` significant ones.
-pub(crate) fn human(bytes: i64, digits: usize) -> String {
-    scaled(bytes, 1000.0, &["B", "kB", "MB", "GB", "TB", "PB"], digits)
-}
-
-/// `12.7MiB`: powers of 1024, four significant digits.
-pub(crate) fn human_binary(bytes: i64) -> String {
-    scaled(bytes, 1024.0, &["B", "KiB", "MiB", "GiB", "TiB", "PiB"], 4)
-}
-
 #[expect(clippy::cast_precision_loss, reason = "at most four digits are shown")]
-fn scaled(bytes: i64, base: f64, units: &[&str], digits: usize) -> String {
+pub(crate) fn human(bytes: i64, digits: usize) -> String {
+    let (base, units) = (1000.0, ["B", "kB", "MB", "GB", "TB", "PB"]);
     let mut value = bytes as f64;
     let mut unit = 0;
     while value.abs() >= base && unit + 1 < units.len() {
@@ -48,6 +20,11 @@ fn scaled(bytes: i64, base: f64, units: &[&str], digits: usize) -> String {
         unit += 1;
     }
     format!("{}{}", significant(value, digits), units[unit])
+}
+
+/// `12.7MiB`: powers of 1024, four significant digits.
+pub(crate) fn human_binary(bytes: i64) -> String {
+    cgroups::size::human(bytes.max(0).unsigned_abs())
 }
 
 /// `%.3g` of C, without the exponent.
@@ -84,11 +61,6 @@ pub(crate) fn ago(moment: i64) -> String {
 /// Now, in seconds since 1970.
 pub(crate) fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(0))
-}
-
-/// A moment of the API (RFC 3339), in seconds since 1970.
-pub(crate) fn moment(text: &str) -> Option<i64> {
-    text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second)
 }
 
 /// `2026-11-24 06:14:07 +0000 UTC`: a moment as docker's `{{.CreatedAt}}` shows it.
@@ -133,26 +105,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_read_as_docker_reads_them() {
-        for (text, bytes) in
-            [("64m", 67_108_864), ("1.5g", 1_610_612_736), ("42", 42), ("8KiB", 8192), ("1 kb", 1024)]
-        {
-            assert_eq!(parse(text).unwrap(), bytes, "{text}");
-        }
-        for wrong in ["", "m", "64x", "-1", "99999999p"] {
-            assert!(parse(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
     fn sizes_are_written_as_docker_writes_them() {
         for (bytes, text) in
             [(0, "0B"), (999, "999B"), (13_256, "13.3kB"), (1_240_000, "1.24MB"), (77_900_000, "77.9MB")]
         {
             assert_eq!(human(bytes, 3), text);
         }
-        assert_eq!(human_binary(67_108_864), "64MiB");
-        assert_eq!(human_binary(13_317_530), "12.7MiB");
     }
 
     #[test]

@@ -88,12 +88,17 @@ const EXTRA: &[(&str, &str)] = &[
 
 /// Pads cells so that columns stand under each other: at least 10 wide, 3 spaces between.
 pub(crate) fn align(rows: &[Vec<String>]) -> String {
+    align_to(rows, 10)
+}
+
+/// The same with columns at least so wide.
+pub(crate) fn align_to(rows: &[Vec<String>], least: usize) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         // The last cell of a row is in no column: nothing stands to its right.
         let cells =
             rows.iter().filter(|row| column + 1 < row.len()).map(|row| row[column].chars().count() + 3);
-        cells.max().unwrap_or(0).max(10)
+        cells.max().unwrap_or(0).max(least)
     };
     let widths: Vec<_> = (0..columns).map(width).collect();
     let mut text = String::new();
