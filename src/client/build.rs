@@ -116,8 +116,11 @@ pub(crate) async fn build(client: &Client, args: &Build) -> Result<u8> {
         println!("Sending build context to the daemon  {}", size::human(i64::try_from(sent)?, 4));
     }
     let mut id = None;
-    let shown = show_progress(answer, Show::stdout(args.quiet), |aux| {
-        id = aux["ID"].as_str().map(str::to_owned).or(id.take());
+    let shown = show_progress(answer, Show::stdout(args.quiet), |line| {
+        // With -q the ID is all that is said, and said as output.
+        let said = line.stream.as_deref().map(str::trim).filter(|s| args.quiet && s.starts_with("sha256:"));
+        let told = line.aux.as_ref().and_then(|aux| aux["ID"].as_str());
+        id = told.or(said).map(str::to_owned).or(id.take());
     })
     .await;
     if let Err(why) = shown {

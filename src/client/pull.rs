@@ -180,11 +180,11 @@ pub(crate) fn path(name: &str) -> String {
     name.split('/').map(escape).collect::<Vec<_>>().join("/")
 }
 
-/// Shows a stream of progress to its end; `aux` gets what is for programs. An error in it is the error.
+/// Shows a stream of progress to its end, and tells each line to `listen`. An error in it is the error.
 pub(crate) async fn show_progress(
     answer: Response<Incoming>,
     show: Show,
-    mut aux: impl FnMut(&serde_json::Value),
+    mut listen: impl FnMut(&Line),
 ) -> Result<()> {
     let mut screen = Screen::new(show);
     let mut rest = Vec::new();
@@ -199,7 +199,7 @@ pub(crate) async fn show_progress(
             }
             match line.aux.as_ref().and_then(|aux| Step::deserialize(&aux["step"]).ok()) {
                 Some(step) => screen.explain(&step)?,
-                None => line.aux.iter().for_each(&mut aux),
+                None => listen(&line),
             }
             screen.show(&line)?;
         }
