@@ -13,9 +13,12 @@ use crate::{
 };
 use nix::{
     errno::Errno,
-    fcntl::AT_FDCWD,
+    fcntl::{AT_FDCWD, OFlag, openat},
     mount::{MsFlags, mount},
-    sys::statfs::{CGROUP2_SUPER_MAGIC, statfs},
+    sys::{
+        stat::{Mode, mkdirat},
+        statfs::{CGROUP2_SUPER_MAGIC, statfs},
+    },
     unistd::symlinkat,
 };
 use std::{fs, os::fd::OwnedFd, path::Path};
@@ -34,22 +37,28 @@ pub(crate) fn mount_cgroup(mounter: &Mounter, to: &Path, options: &Options) -> R
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("tmpfs"), &by_fd(&tmpfs), Some("tmpfs"), flags, Some("mode=755"))
         .doing(|| format!("mount a tmpfs for the cgroups on {}", to.display()))?;
+    // From here on by its descriptor: it is new, and nobody else has seen it.
+    let dir = inside::make(mounter.root, to, Kind::Dir)?;
     for (controllers, group) in groups.lines().filter_map(hierarchy) {
-        if controllers.is_empty() {
-            let unified_host = Path::new(HOST).join("unified");
-            if unified_host.is_dir() {
-                let target = inside::make(mounter.root, &to.join("unified"), Kind::Dir)?;
-                unified(mounter, &target, &unified_host, options)?;
-            }
-            continue;
+        if !controllers.is_empty() {
+            one_hierarchy(mounter, &dir, controllers, group, options)?;
+        } else if Path::new(HOST).join("unified").is_dir() {
+            let target = place(&dir, "unified")?;
+            unified(mounter, &target, &Path::new(HOST).join("unified"), options)?;
         }
-        one_hierarchy(mounter, to, controllers, group, options)?;
     }
     if options.attr.set & attr::RDONLY != 0 {
-        let mounted = inside::make(mounter.root, to, Kind::Dir)?;
-        set_readonly(&mounted).doing(|| format!("make {} read-only", to.display()))?;
+        set_readonly(&dir).doing(|| format!("make {} read-only", to.display()))?;
     }
     Ok(())
+}
+
+/// A directory to mount on.
+fn place(dir: &OwnedFd, name: &str) -> Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    mkdirat(dir, name, Mode::from_bits_truncate(0o755))
+        .and_then(|()| openat(dir, name, flags, Mode::empty()))
+        .doing(|| format!("make a place for the cgroup hierarchy {name}"))
 }
 
 /// A line of /proc/PID/cgroup: "4:memory:/docker/abc" (cgroups(7)).
@@ -60,7 +69,7 @@ fn hierarchy(line: &str) -> Option<(&str, &str)> {
 
 fn one_hierarchy(
     mounter: &Mounter,
-    to: &Path,
+    dir: &OwnedFd,
     controllers: &str,
     group: &str,
     options: &Options,
@@ -71,7 +80,7 @@ fn one_hierarchy(
     if !host.is_dir() {
         return Ok(());
     }
-    let target = inside::make(mounter.root, &to.join(name), Kind::Dir)?;
+    let target = place(dir, name)?;
     let fresh = || mount(Some("cgroup"), &by_fd(&target), Some("cgroup"), options.flags, Some(controllers));
     match if mounter.own_cgroup { fresh() } else { Err(Errno::EPERM) } {
         // Without a namespace for it, or without the right: the container's group itself, bound.
@@ -83,9 +92,8 @@ fn one_hierarchy(
     }
     // "cpu,cpuacct" is looked for as cpu and as cpuacct.
     if name.contains(',') {
-        let dir = inside::make(mounter.root, to, Kind::Dir)?;
         for one in name.split(',') {
-            symlinkat(name, &dir, one).doing(|| format!("link the cgroup hierarchy {one}"))?;
+            symlinkat(name, dir, one).doing(|| format!("link the cgroup hierarchy {one}"))?;
         }
     }
     Ok(())

@@ -109,7 +109,7 @@ pub fn docker_default() -> Spec {
         .root(root.build().unwrap_or_default())
         .process(process)
         .hostname("teu")
-        .mounts(MOUNTS.map(|m| mount(m)))
+        .mounts(MOUNTS.map(mount))
         .linux(linux.build().unwrap_or_default())
         .build()
         .unwrap_or_default()
@@ -159,10 +159,8 @@ fn device_rules() -> Vec<LinuxDeviceCgroup> {
 /// scores are root's. (A device that cannot be made, a sysfs or a terminal group that
 /// cannot be had, are met where they are mounted.)
 pub fn for_rootless(spec: &mut Spec) {
-    if let Some(linux) = spec.linux_mut() {
-        if let Some(resources) = linux.resources_mut() {
-            resources.set_devices(None);
-        }
+    if let Some(resources) = spec.linux_mut().as_mut().and_then(|l| l.resources_mut().as_mut()) {
+        resources.set_devices(None);
     }
     if let Some(process) = spec.process_mut() {
         process.set_oom_score_adj(None);

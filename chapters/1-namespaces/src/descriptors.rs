@@ -1,10 +1,13 @@
-//! What a process inherits besides memory: descriptors and signal settings. Both are put back to
-//! what a fresh program expects.
+//! What a process inherits or keeps besides memory: cgroups, descriptors, signal settings, its
+//! parent's fate. All are brought to what a fresh program expects.
 
-use crate::{Result, error::Doing};
+use crate::{Result, error::Doing, talk::Orders};
 use nix::{
     errno::Errno,
-    sys::signal::{SigHandler, SigSet, Signal, signal},
+    sys::{
+        prctl,
+        signal::{SigHandler, SigSet, Signal, signal},
+    },
     unistd::write,
 };
 use std::os::fd::{BorrowedFd, RawFd};
@@ -38,6 +41,15 @@ fn close_range(first: u32, last: u32) -> Result<()> {
     // returns to code that would use or close one.
     let done = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
     Errno::result(done).map(drop).doing(|| "close what the runtime has open (close_range(2))".into())
+}
+
+/// Arranges to be killed when the parent dies (`PR_SET_PDEATHSIG`). A change of user undoes it, so it
+/// comes after that; that the parent lives still is found out by talking to it next.
+pub(crate) fn die_with_parent(orders: Orders) -> Result<()> {
+    if !orders.die_with_parent {
+        return Ok(());
+    }
+    prctl::set_pdeathsig(Signal::SIGKILL).doing(|| "arrange to die with the parent".into())
 }
 
 /// An ignored SIGPIPE (Rust's own habit) and a blocked signal would survive the execve.

@@ -16,10 +16,7 @@ use nix::{
     unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat},
 };
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
-use std::{
-    os::fd::OwnedFd,
-    path::{Path, PathBuf},
-};
+use std::{os::fd::OwnedFd, path::Path};
 
 /// Name, major, minor.
 const DEFAULT: [(&str, u64, u64); 6] =
@@ -94,12 +91,16 @@ impl Node<'_> {
     fn make(&self, root: &OwnedFd, dir: &OwnedFd, name: &str) -> Result<()> {
         let doing = || format!("make the device {}", self.path.display());
         let mknod = || mknodat(dir, name, self.kind, Mode::from_bits_truncate(self.mode), self.number);
-        match mknod() {
-            Err(Errno::EEXIST) if self.is_at(dir, name).doing(doing)? => Ok(()),
+        let made = match mknod() {
+            Err(Errno::EEXIST) if self.is_at(dir, name).doing(doing)? => return Ok(()),
             // Something else by that name came with the image: a program would trust it.
             Err(Errno::EEXIST) => {
-                unlinkat(dir, name, UnlinkatFlags::NoRemoveDir).and_then(|()| mknod()).doing(doing)
+                unlinkat(dir, name, UnlinkatFlags::NoRemoveDir).doing(doing)?;
+                mknod()
             }
+            other => other,
+        };
+        match made {
             // Root of a user namespace may make no devices; it may bind the host's.
             Err(Errno::EPERM) if self.kind != SFlag::S_IFIFO => self.bind(root),
             other => other.doing(doing),
@@ -131,7 +132,7 @@ impl Node<'_> {
 fn link(dir: &OwnedFd, name: &str, target: &str) -> nix::Result<()> {
     match symlinkat(target, dir, name) {
         Err(Errno::EEXIST) => match readlinkat(dir, name) {
-            Ok(there) if PathBuf::from(&there) == Path::new(target) => Ok(()),
+            Ok(there) if there == target => Ok(()),
             _ => {
                 unlinkat(dir, name, UnlinkatFlags::NoRemoveDir)?;
                 symlinkat(target, dir, name)

@@ -10,7 +10,7 @@ use crate::{
     process::{Cloned, Leash, Stdio, step},
     program::{self, Program},
     scheduling, seccomp, show, sys,
-    talk::{self, Talk, Word},
+    talk::{self, Orders, Talk, Word},
     terminal, tuning,
 };
 use nix::{
@@ -101,13 +101,13 @@ pub fn clone(request: &Request) -> Result<Cloned> {
     let leash = Leash(Some(pid));
     step("setns(2)", || format!("{} of process {target}", show::names(doors.others)));
     tuning::from_outside(pid, request.process)?;
-    Ok(Cloned { pid, pidfd, talk: ours, leash })
+    Ok(Cloned { pid, pidfd, talk: ours, leash, die_with_me: false })
 }
 
 /// Lets it configure itself and exec. The error is the one of the exec.
 pub fn exec(cloned: Cloned) -> Result<Running> {
-    let Cloned { pid, pidfd, talk, leash } = cloned;
-    talk.say(Word::Go, b"", None)?;
+    let Cloned { pid, pidfd, talk, leash, die_with_me } = cloned;
+    talk.go(Orders { pause: false, die_with_parent: die_with_me }, b"")?;
     let console = talk.until_ready("the process that was to join the container")?;
     talk.until_exec()?;
     leash.off();
@@ -131,7 +131,7 @@ fn run(request: &Request, doors: &Doors, talk: &Talk) -> Result<Infallible> {
     }
     descriptors::join_groups(request.tasks)?;
     descriptors::close_others(&needed, request.preserve_fds)?;
-    talk.wait_go()?;
+    let (orders, _) = talk.wait_go()?;
     join(doors, doors.others & CloneFlags::CLONE_NEWCGROUP)?;
     label::on_exec(&doors.proc, process)?;
     scheduling::apply(process, None)?;
@@ -160,6 +160,7 @@ fn run(request: &Request, doors: &Doors, talk: &Talk) -> Result<Infallible> {
     entered.or_else(|_| program::enter_directory(process.cwd()))?;
     let program = Program::find(process)?;
     let filter = request.seccomp.map(seccomp::compile).transpose()?;
+    descriptors::die_with_parent(orders)?;
     talk.say(Word::Ready, b"", terminal.as_ref().map(|t| t.master.as_fd()))?;
     drop(terminal);
     descriptors::restore_signals()?;

@@ -76,6 +76,10 @@ fn wanted(process: &Process) -> LinuxCapabilities {
 }
 
 fn become_ids(uid: Uid, gid: Gid) -> Result<()> {
+    // To setresuid(2) the highest number means "leave it", and what we are is root.
+    if uid.as_raw() == u32::MAX || gid.as_raw() == u32::MAX {
+        return invalid(format!("{} is no id for a user or a group", u32::MAX));
+    }
     let not_mapped = |what: &str, id: u32, errno| match errno {
         Errno::EINVAL => invalid(format!("{what} {id} is not mapped in the user namespace")),
         errno => Err(errno).doing(|| format!("become {what} {id}")),

@@ -4,14 +4,14 @@
 use crate::{
     Result, descriptors, devices,
     error::{Doing, invalid},
-    gate, hooks, identity, label,
+    gate, hooks, identity, inside, label,
     mounts::Mounter,
     net,
     plan::Plan,
     process::{Request, Stdio, in_bundle},
     program::{self, Program},
     rootfs, scheduling, seccomp, sys, sysctl,
-    talk::{Talk, Word},
+    talk::{Orders, Talk, Word},
     terminal::{self, Terminal},
     timens,
 };
@@ -74,10 +74,10 @@ impl Init<'_> {
         descriptors::join_groups(request.tasks)?;
         descriptors::close_others(&self.needed(), request.preserve_fds)?;
         // Until the parent has written our id maps we touch nothing.
-        let (state, pause) = talk.wait_go()?;
-        if plan.new_user {
+        let (orders, state) = talk.wait_go()?;
+        if plan.has(Kind::User) {
             identity::root_of_the_namespace()?;
-            talk.step("setresuid(2)", || "root of the new user namespace".into());
+            talk.step("setresuid(2)", || "root of the user namespace".into());
         }
         // A cgroup namespace's root is the group of whoever makes it: it can be made only now.
         if plan.new_cgroup {
@@ -107,7 +107,7 @@ impl Init<'_> {
             talk.step("netlink(7)", || "lo up".into());
         }
         self.name()?;
-        let terminal = self.change_root(&proc, &state, pause)?;
+        let terminal = self.change_root(&proc, &state, orders)?;
         drop(proc); // no door to the host is open when the container's paths are looked up
 
         // As root first, since an image may hide a directory from the user that it is meant for.
@@ -121,6 +121,7 @@ impl Init<'_> {
         talk.step("setresuid(2)", || format!("uid {}, gid {}", user.uid(), user.gid()));
         entered.or_else(|_| program::enter_directory(process.cwd()))?;
         let program = Program::find(process)?;
+        descriptors::die_with_parent(orders)?;
         // Compiled while the parent has other things to do; loaded last of all.
         let filter = self.linux.and_then(|l| l.seccomp().as_ref()).map(seccomp::compile);
         Ok(Prepared { program, filter: filter.transpose()?, terminal, state })
@@ -151,7 +152,7 @@ impl Init<'_> {
     }
 
     /// From the host's tree to the container's, and the terminal, if one is asked for.
-    fn change_root(&self, proc: &OwnedFd, state: &[u8], pause: bool) -> Result<Option<Terminal>> {
+    fn change_root(&self, proc: &OwnedFd, state: &[u8], orders: Orders) -> Result<Option<Terminal>> {
         let Init { request, plan, talk, process, linux, .. } = *self;
         let spec = request.spec;
         let Some(wanted) = spec.root() else { return invalid("config.json has no root") };
@@ -172,6 +173,7 @@ impl Init<'_> {
             talk,
             own_cgroup: plan.has(Kind::Cgroup),
             idmapped: self.idmapped,
+            context: label::mount_context(spec)?,
         };
         let readonly_later = mounter.all(mounts)?;
         if !rootfs::is_bound(mounts, "/dev") {
@@ -187,7 +189,10 @@ impl Init<'_> {
             talk.step("ioctl(2)", || "TIOCGPTPEER: a terminal of the container's devpts".into());
         }
 
-        if pause {
+        // A missing working directory is made, while the root can still be written to.
+        let _ = inside::make(&root, process.cwd(), inside::Kind::Dir);
+
+        if orders.pause {
             talk.say(Word::Mounted, b"", None)?;
             talk.wait_go()?;
         }

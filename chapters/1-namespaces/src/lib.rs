@@ -22,7 +22,8 @@
 //!
 //! Side rooms, each one idea that a complete runtime needs: `talk` (what parent and child say to each
 //! other), `sys` (system calls that nobody wraps), `options` (mount options by name),
-//! `cgroupfs` (the container's view of its groups), [`seccomp`] (system call filters), [`net`] and
+//! `cgroupfs` (the container's view of its groups), [`sealed`] (our own program out of
+//! reach), [`seccomp`] (system call filters), [`net`] and
 //! `netlink` (devices), [`terminal`], [`hooks`], [`foreground`] (signals and terminal passed on), `sysctl`, `label` (AppArmor, SELinux), `tuning`
 //! (limits), `scheduling`, `timens` (clocks), `idmap`, `copyup`, `descriptors`, `defaults` (docker's).
 
@@ -51,6 +52,7 @@ pub mod process;
 mod program;
 mod rootfs;
 mod scheduling;
+pub mod sealed;
 pub mod seccomp;
 pub mod show;
 pub mod spec;

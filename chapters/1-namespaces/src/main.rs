@@ -6,7 +6,7 @@ use comfy_table::{Table, presets::NOTHING};
 use namespaces::{
     Error, enter,
     foreground::{self, Signals},
-    gate, process, show, spec,
+    gate, process, sealed, show, spec,
 };
 use nix::unistd::{Pid, mkdtemp};
 use std::{
@@ -71,8 +71,10 @@ enum Command {
 fn main() -> ExitCode {
     // A reader that has seen enough (`| head`) ends us quietly, as it does other programs.
     let done = match Cli::parse().command {
-        Command::Run { bundle } => run(&bundle),
-        Command::Enter { pid, user, cwd, env, args } => join(pid, &user, cwd, env, args),
+        Command::Run { bundle } => sealed::ensure().map_err(Into::into).and_then(|()| run(&bundle)),
+        Command::Enter { pid, user, cwd, env, args } => {
+            sealed::ensure().map_err(Into::into).and_then(|()| join(pid, &user, cwd, env, args))
+        }
         Command::Show { pid } => print_namespaces(pid),
         Command::Spec { rootless } => print_spec(rootless),
     };
@@ -92,7 +94,7 @@ fn run(bundle: &Path) -> Result<i32> {
     let gate_path = dir.0.join("gate");
     let gate = gate::listen(&gate_path)?;
     let signals = Signals::take()?;
-    let cloned = process::clone(&process::Request {
+    let mut cloned = process::clone(&process::Request {
         spec: &spec,
         bundle,
         stdio: process::Stdio::Inherit,
@@ -103,6 +105,7 @@ fn run(bundle: &Path) -> Result<i32> {
         no_pivot: false,
         no_new_keyring: false,
     })?;
+    cloned.die_with_me();
     drop(gate); // the child's copy is the one that counts: with the child it closes
     let pid = cloned.pid.as_raw();
     let bundle = bundle.canonicalize().context("find the bundle")?;

@@ -39,6 +39,8 @@ pub(crate) struct Mounter<'a> {
     pub(crate) own_cgroup: bool,
     /// Those that the parent has mapped already, by their place in the list.
     pub(crate) idmapped: &'a [(usize, OwnedFd)],
+    /// `linux.mountLabel` as a mount option.
+    pub(crate) context: Option<String>,
 }
 
 impl Mounter<'_> {
@@ -82,7 +84,9 @@ impl Mounter<'_> {
             Some(tree) => tree.try_clone().doing(doing)?,
             None => sys::open_tree(AT_FDCWD, &source, recursive).doing(doing)?,
         };
-        set_attributes(&tree, options).doing(doing)?;
+        set_attributes(&tree, options).doing(|| {
+            format!("set the options of the bind on {} (the host may have locked them)", to.display())
+        })?;
         let is_dir = file_kind(&tree).doing(doing)? == SFlag::S_IFDIR;
         let target = inside::make(self.root, to, if is_dir { Kind::Dir } else { Kind::File })?;
         self.guard_proc(&target, to)?;
@@ -96,8 +100,14 @@ impl Mounter<'_> {
             _ => inside::make(self.root, to, Kind::Dir)?,
         };
         self.guard_proc(&target, to)?;
+        let labelled = match &self.context {
+            Some(context) if !matches!(kind, "proc" | "sysfs") => context.as_str(),
+            _ => "",
+        };
         let try_with = |data: &str| {
-            let data = (!data.is_empty()).then_some(data);
+            let parts = [data, labelled];
+            let data = parts.into_iter().filter(|p| !p.is_empty()).collect::<Vec<_>>().join(",");
+            let data = (!data.is_empty()).then_some(data.as_str());
             mount(Some(source), &by_fd(&target), Some(kind), options.flags, data)
         };
         match try_with(&options.data) {

@@ -150,7 +150,7 @@ impl Options {
         if here.is_some() {
             let atime = MsFlags::MS_NOATIME | MsFlags::MS_RELATIME | MsFlags::MS_STRICTATIME;
             match clear {
-                attr::ATIME => self.flags = self.flags - atime | flag,
+                attr::ATIME => self.flags = (self.flags - atime) | flag,
                 _ => self.flags.set(flag, set != 0),
             }
         }

@@ -19,7 +19,7 @@ use crate::{
     idmap, init,
     plan::{self, Plan},
     spec::Spec,
-    talk::{self, Talk, Word},
+    talk::{self, Orders, Talk},
     tuning, userns,
 };
 use nix::{
@@ -76,6 +76,7 @@ pub struct Cloned {
     pub pidfd: OwnedFd,
     pub(crate) talk: Talk,
     pub(crate) leash: Leash,
+    pub(crate) die_with_me: bool,
 }
 
 /// A process that has become a container in all but its program: it waits at the gate.
@@ -110,7 +111,7 @@ pub fn clone(request: &Request) -> Result<Cloned> {
     if let Some(process) = request.spec.process() {
         tuning::from_outside(pid, process)?;
     }
-    Ok(Cloned { pid, pidfd, talk: ours, leash })
+    Ok(Cloned { pid, pidfd, talk: ours, leash, die_with_me: false })
 }
 
 impl Cloned {
@@ -127,15 +128,20 @@ impl Cloned {
         self.go_on(state, Some(mounted))
     }
 
+    /// The container shall not outlive the caller: from `configure` on the kernel kills its first
+    /// process, and with it all others, when the caller dies. For a container in the foreground.
+    pub fn die_with_me(&mut self) {
+        self.die_with_me = true;
+    }
+
     fn go_on(self, state: &[u8], mounted: Option<impl FnOnce() -> Result<()>>) -> Result<Ready> {
-        let Cloned { pid, pidfd, talk, leash } = self;
+        let Cloned { pid, pidfd, talk, leash, die_with_me } = self;
+        let orders = Orders { pause: mounted.is_some(), die_with_parent: die_with_me };
+        talk.go(orders, state)?;
         if let Some(mounted) = mounted {
-            talk.say(Word::GoAndPause, state, None)?;
             talk.until_ready(CHILD)?;
             mounted()?;
-            talk.say(Word::Go, b"", None)?;
-        } else {
-            talk.say(Word::Go, state, None)?;
+            talk.go(orders, b"")?;
         }
         let console = talk.until_ready(CHILD)?;
         leash.off();

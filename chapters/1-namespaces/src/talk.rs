@@ -20,10 +20,8 @@ use std::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Word {
-    /// Parent: the maps are written, you are in your cgroup; go on. Payload: the state JSON.
+    /// Parent: the maps are written, go on. Payload: a byte of [`Orders`], the state JSON.
     Go = b'g',
-    /// Parent: the same, and stop once everything is mounted, until I say `Go` again.
-    GoAndPause = b'G',
     /// The usher: the child's process ID.
     Pid = b'p',
     /// Child: a step is done (for `--explain`). Payload: section, call and text, NUL between.
@@ -38,19 +36,23 @@ pub(crate) enum Word {
     Failed = b'f',
 }
 
-const WORDS: [Word; 8] = [
-    Word::Go,
-    Word::GoAndPause,
-    Word::Pid,
-    Word::Step,
-    Word::Warning,
-    Word::Mounted,
-    Word::Ready,
-    Word::Failed,
-];
+const WORDS: [Word; 7] =
+    [Word::Go, Word::Pid, Word::Step, Word::Warning, Word::Mounted, Word::Ready, Word::Failed];
+
+/// What a `Go` asks for besides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Orders {
+    /// Stop once everything is mounted, say so, and wait for another `Go`.
+    pub(crate) pause: bool,
+    /// Die when the parent dies.
+    pub(crate) die_with_parent: bool,
+}
 
 /// A frame is our own, and still bounded: a broken length must not become an allocation.
 const LONGEST: usize = 16 << 20;
+
+/// A word, its payload, and a descriptor that came along.
+pub(crate) type Frame = (Word, Vec<u8>, Option<OwnedFd>);
 
 /// One end of the conversation.
 #[derive(Debug)]
@@ -86,7 +88,7 @@ impl Talk {
     }
 
     /// Hears one word; `None` when the other side is gone.
-    pub(crate) fn hear(&self) -> Result<Option<(Word, Vec<u8>, Option<OwnedFd>)>> {
+    pub(crate) fn hear(&self) -> Result<Option<Frame>> {
         let what = || "listen to the other side of the clone".to_owned();
         let mut head = [0; 5];
         let mut space = nix::cmsg_space!([i32; 1]);
@@ -117,13 +119,11 @@ impl Talk {
 
     // --- the child's side ---
 
-    /// Waits for the parent's `Go`, and dies with the parent if it died: returns the state
-    /// JSON, and whether to pause when everything is mounted.
-    pub(crate) fn wait_go(&self) -> Result<(Vec<u8>, bool)> {
-        match self.hear()? {
-            Some((word @ (Word::Go | Word::GoAndPause), state, _)) => Ok((state, word == Word::GoAndPause)),
-            _ => crate::sys::exit_now(1),
-        }
+    /// Waits for the parent's `Go`, and ends here if there is no parent any more.
+    pub(crate) fn wait_go(&self) -> Result<(Orders, Vec<u8>)> {
+        let Some((Word::Go, mut state, _)) = self.hear()? else { crate::sys::exit_now(1) };
+        let bits = if state.is_empty() { 0 } else { state.remove(0) };
+        Ok((Orders { pause: bits & 1 != 0, die_with_parent: bits & 2 != 0 }, state))
     }
 
     /// Tells that a step is done: the book's section, the system call, and what it did.
@@ -147,6 +147,12 @@ impl Talk {
     }
 
     // --- the parent's side ---
+
+    /// Lets the child go on.
+    pub(crate) fn go(&self, orders: Orders, state: &[u8]) -> Result<()> {
+        let bits = u8::from(orders.pause) | u8::from(orders.die_with_parent) << 1;
+        self.say(Word::Go, &[&[bits], state].concat(), None)
+    }
 
     /// Listens until the child says `Ready` (or `Mounted`), telling steps and warnings on the
     /// way. `who` is for the message if the child just dies.

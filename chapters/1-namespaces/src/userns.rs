@@ -11,7 +11,7 @@ use crate::{
     process::{Leash, step},
     spec::Spec,
     sys,
-    talk::{self, Word},
+    talk::{self, Orders, Word},
 };
 use nix::{
     errno::Errno,
@@ -133,7 +133,7 @@ pub fn become_root() -> Result<u32> {
             .into(),
         errno,
     })?;
-    ours.say(Word::Go, b"", None)?;
+    ours.go(Orders::default(), b"")?;
     ours.until_ready("the process that writes the id maps")?;
     while waitpid(child, None) == Err(Errno::EINTR) {}
     leash.off();
