@@ -272,22 +272,30 @@ impl Root {
     pub fn walk(&self, path: &Path, visit: &mut dyn FnMut(&Visit) -> Result<Next>) -> Result<()> {
         let real = self.resolve_parent(path)?;
         let mut todo = vec![real];
+        let mut parent: Option<(PathBuf, OwnedFd)> = None;
         while let Some(path) = todo.pop() {
             let doing = || format!("walk {}", path.display());
-            // One descriptor at a time, however deep the tree; no link can have come between.
-            let (parent, name) = if path == Path::new("/") {
-                (self.dir.try_clone().doing(doing)?, OsString::from("."))
-            } else {
-                let (parent, name) = self.parent(&path)?;
-                (parent, name)
+            // One descriptor at a time, however deep the tree; no link can have come between. Most often
+            // it is the one of the last visit: files come directory by directory.
+            let (above, name) = match (path.parent(), path.file_name()) {
+                (Some(above), Some(name)) => (above, name.to_owned()),
+                _ => (Path::new("/"), OsString::from(".")),
             };
-            let stat = match fstatat(&parent, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+            let parent = match parent.take().filter(|(at, _)| at == above) {
+                Some(same) => parent.insert(same),
+                None => {
+                    let dir = self.open_with(above, OFlag::O_PATH | OFlag::O_DIRECTORY, 0)?;
+                    parent.insert((above.to_owned(), dir))
+                }
+            };
+            let parent = parent.1.as_fd();
+            let stat = match fstatat(parent, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
                 Err(Errno::ENOENT) => continue, // it went while we walked: a living root
                 other => other.doing(doing)?,
             };
-            let next = visit(&Visit { path: &path, dir: parent.as_fd(), name: &name, stat })?;
+            let next = visit(&Visit { path: &path, dir: parent, name: &name, stat })?;
             if next == Next::Into && kind(&stat) == SFlag::S_IFDIR {
-                let names = names(parent.as_fd(), &name).doing(doing)?;
+                let names = names(parent, &name).doing(doing)?;
                 todo.extend(names.into_iter().rev().map(|name| path.join(name)));
             }
         }

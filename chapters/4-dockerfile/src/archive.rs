@@ -23,8 +23,8 @@ use std::{
 /// one is a file like any other: then nothing is done, and `false` returned.
 pub(crate) fn unpack(source: &Source, found: &Found, copy: &mut Copy, to: &Path) -> Result<bool> {
     let (parent, name) = source.root.parent(&found.path)?;
-    let mut file = open_regular(parent.as_fd(), &name, &found.path)?;
     let doing = || format!("read {}", found.path.display());
+    let mut file = open_regular(parent.as_fd(), &name).doing(doing)?;
     let mut magic = Vec::new();
     file.by_ref().take(512).read_to_end(&mut magic).doing(doing)?;
     file.rewind().doing(doing)?;

@@ -25,9 +25,9 @@ use nix::{
     unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, symlinkat, unlinkat},
 };
 use std::{
-    ffi::OsString,
+    ffi::OsStr,
     fs::File,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
@@ -96,107 +96,111 @@ impl<'a> Copy<'a> {
     }
 
     fn one(&mut self, from: &Source, visit: &Visit, to: &Path) -> Result<()> {
-        let doing = || format!("copy {} to {}", visit.path.display(), to.display());
-        let Some(name) = to.file_name() else {
-            // The content of a directory into the root: the root itself stays as it is.
-            return Ok(());
+        // The content of a directory into the root: the root itself stays as it is.
+        let Some(name) = to.file_name() else { return Ok(()) };
+        let above = to.parent().unwrap_or(Path::new("/"));
+        let last = match self.last.take().filter(|(path, _)| path == above) {
+            Some(last) => last,
+            None => (above.to_owned(), self.directories(above)?),
         };
-        let (parent, name) = (self.parent(to)?, name.to_owned());
-        let dir = parent.as_fd();
-        let stat = &visit.stat;
-        let there = fstatat(dir, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW).ok().map(|s| kind(&s));
-        let is_dir = kind(stat) == SFlag::S_IFDIR;
-        match there {
-            // Directories are merged, and what is there keeps its attributes.
-            Some(SFlag::S_IFDIR) if is_dir => return Ok(()),
-            Some(SFlag::S_IFDIR) => {
-                return Err(self.refused(format!("cannot copy to directory: {}", to.display())));
-            }
-            Some(_) if is_dir => {
-                return Err(self.refused(format!("cannot copy to non-directory: {}", to.display())));
-            }
-            Some(_) => unlinkat(dir, name.as_os_str(), UnlinkatFlags::NoRemoveDir).doing(doing)?,
-            None => {}
+        if self.clear(last.1.as_fd(), name, to, kind(&visit.stat))? {
+            self.make(from, visit, last.1.as_fd(), name, to)?;
         }
+        self.last = Some(last);
+        Ok(())
+    }
+
+    /// Makes room for something of type `new`; tells whether it is to be made at all.
+    fn clear(&self, dir: BorrowedFd, name: &OsStr, to: &Path, new: SFlag) -> Result<bool> {
+        let there = fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).ok().map(|stat| kind(&stat));
+        let refused = |what: &str| {
+            let reason = format!("cannot copy to {what}: {}", to.display());
+            Err(Error::Instruction { instruction: self.rules.instruction, reason })
+        };
+        match (there, new == SFlag::S_IFDIR) {
+            // Directories are merged, and what is there keeps its attributes.
+            (Some(SFlag::S_IFDIR), true) => return Ok(false),
+            (Some(SFlag::S_IFDIR), false) => return refused("directory"),
+            (Some(_), true) => return refused("non-directory"),
+            // Removed, not written into: it may be a link, or a file with other links.
+            (Some(_), false) => unlinkat(dir, name, UnlinkatFlags::NoRemoveDir)
+                .doing(|| format!("replace {}", to.display()))?,
+            (None, _) => {}
+        }
+        // A socket is nothing without the process that listens on it.
+        Ok(new != SFlag::S_IFSOCK)
+    }
+
+    /// Makes it, as `name` in `dir`.
+    fn make(&mut self, from: &Source, visit: &Visit, dir: BorrowedFd, name: &OsStr, to: &Path) -> Result<()> {
+        let doing = || format!("copy {} to {}", visit.path.display(), to.display());
+        let stat = &visit.stat;
         let (uid, gid) = match self.rules.owner {
             Some(owner) => owner,
             None if from.context => (0, 0),
             None => (stat.st_uid, stat.st_gid),
         };
         let mode = self.rules.mode.as_ref().map_or(stat.st_mode & 0o7777, |m| m.apply(stat.st_mode));
-        let permissions = stat::Mode::from_bits_truncate(mode);
+        let mode = stat::Mode::from_bits_truncate(mode);
         match kind(stat) {
-            SFlag::S_IFREG => {
-                let mut source = open_regular(visit.dir, visit.name, visit.path)?;
-                let flags =
-                    OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-                let mut file =
-                    File::from(openat(dir, name.as_os_str(), flags, stat::Mode::S_IRUSR).doing(doing)?);
-                // Inside the kernel (copy_file_range(2)), without passing through this process.
-                std::io::copy(&mut source, &mut file).doing(doing)?;
-                fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).doing(doing)?;
-                // After chown, which takes set-user-ID bits and capabilities away.
-                fchmod(&file, permissions).doing(doing)?;
-                if let Some(value) = capabilities(&source) {
-                    xattr::FileExt::set_xattr(&file, "security.capability", &value).doing(doing)?;
-                }
-                futimens(&file, &TimeSpec::UTIME_OMIT, &mtime(stat)).doing(doing)?;
-                return Ok(());
-            }
+            SFlag::S_IFREG => return regular(visit, dir, name, (uid, gid), mode).doing(doing),
             SFlag::S_IFDIR => {
-                mkdirat(dir, name.as_os_str(), stat::Mode::S_IRWXU).doing(doing)?;
+                mkdirat(dir, name, stat::Mode::S_IRWXU).doing(doing)?;
                 self.made.push((to.to_owned(), *stat));
             }
             SFlag::S_IFLNK => {
                 let text = readlinkat(visit.dir, visit.name).doing(doing)?;
-                symlinkat(text.as_os_str(), dir, name.as_os_str()).doing(doing)?;
+                symlinkat(text.as_os_str(), dir, name).doing(doing)?;
             }
-            // A socket is nothing without the process that listens on it.
-            SFlag::S_IFSOCK => return Ok(()),
-            device => {
-                // 0/0 is how an overlay says "deleted": nobody may make one by hand.
-                mknodat(dir, name.as_os_str(), device, stat::Mode::S_IRUSR, stat.st_rdev).doing(doing)?;
-            }
+            // (0/0 is how an overlay says "deleted": the kernel lets nobody make one through it.)
+            device => mknodat(dir, name, device, stat::Mode::S_IRUSR, stat.st_rdev).doing(doing)?,
         }
-        own(dir, &name, uid, gid).doing(doing)?;
+        own(dir, name, uid, gid).doing(doing)?;
         if kind(stat) != SFlag::S_IFLNK {
-            fchmodat(dir, name.as_os_str(), permissions, FchmodatFlags::FollowSymlink).doing(doing)?;
+            fchmodat(dir, name, mode, FchmodatFlags::FollowSymlink).doing(doing)?;
         }
-        times(dir, &name, stat).doing(doing)
-    }
-
-    fn refused(&self, reason: String) -> Error {
-        Error::Instruction { instruction: self.rules.instruction, reason }
-    }
-
-    /// The directory that `to` is made in.
-    fn parent(&mut self, to: &Path) -> Result<OwnedFd> {
-        let path = to.parent().unwrap_or(Path::new("/"));
-        if self.last.as_ref().is_none_or(|(last, _)| last != path) {
-            self.last = Some((path.to_owned(), self.directories(path)?));
-        }
-        let doing = || format!("open {}", path.display());
-        match &self.last {
-            Some((_, directory)) => directory.try_clone().doing(doing),
-            None => self.directories(path),
-        }
+        times(dir, name, stat).doing(doing)
     }
 }
 
-fn own(dir: std::os::fd::BorrowedFd, name: &OsString, uid: u32, gid: u32) -> nix::Result<()> {
-    let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
-    match fchownat(dir, name.as_os_str(), Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), flags) {
-        // An id that this user namespace has no number for.
-        Err(Errno::EINVAL) => Err(Errno::EOVERFLOW),
-        other => other,
+/// A file, with its content.
+fn regular(
+    visit: &Visit,
+    dir: BorrowedFd,
+    name: &OsStr,
+    (uid, gid): (u32, u32),
+    mode: stat::Mode,
+) -> std::io::Result<()> {
+    let mut source = open_regular(visit.dir, visit.name)?;
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let mut file = File::from(openat(dir, name, flags, stat::Mode::S_IRUSR)?);
+    // Inside the kernel (copy_file_range(2), sendfile(2)), without passing through this process.
+    std::io::copy(&mut source, &mut file)?;
+    fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).map_err(unmapped)?;
+    // After chown, which takes set-user-ID bits and capabilities away.
+    fchmod(&file, mode)?;
+    if let Some(value) = capabilities(&source) {
+        xattr::FileExt::set_xattr(&file, "security.capability", &value)?;
     }
+    Ok(futimens(&file, &TimeSpec::UTIME_OMIT, &mtime(&visit.stat))?)
+}
+
+fn own(dir: BorrowedFd, name: &OsStr, uid: u32, gid: u32) -> nix::Result<()> {
+    let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
+    fchownat(dir, name, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), flags).map_err(unmapped)
+}
+
+/// chown(2) says EINVAL of an id that this user namespace has no number for. (EOVERFLOW is what stat(2)'s
+/// family says of a number that does not fit.)
+fn unmapped(errno: Errno) -> Errno {
+    if errno == Errno::EINVAL { Errno::EOVERFLOW } else { errno }
 }
 
 fn mtime(stat: &FileStat) -> TimeSpec {
     TimeSpec::new(stat.st_mtime, stat.st_mtime_nsec)
 }
 
-fn times(dir: std::os::fd::BorrowedFd, name: &OsString, stat: &FileStat) -> nix::Result<()> {
+fn times(dir: BorrowedFd, name: &OsStr, stat: &FileStat) -> nix::Result<()> {
     let flag = UtimensatFlags::NoFollowSymlink;
-    utimensat(dir, name.as_os_str(), &TimeSpec::UTIME_OMIT, &mtime(stat), flag)
+    utimensat(dir, name, &TimeSpec::UTIME_OMIT, &mtime(stat), flag)
 }

@@ -22,6 +22,9 @@ use std::{
 /// The longest ignore file.
 const MAX_IGNORE: u64 = 1 << 20;
 
+/// A stage's name, and the stage once it is done.
+type Named<'a> = (Option<String>, Option<Rc<Stage<'a>>>);
+
 /// One build.
 pub(crate) struct Session<'a> {
     pub(crate) store: &'a Store,
@@ -32,7 +35,7 @@ pub(crate) struct Session<'a> {
     /// `ARG`s before the first `FROM`.
     pub(crate) globals: RefCell<BTreeMap<String, String>>,
     /// The stages, with their names; those that are done have a result.
-    pub(crate) stages: RefCell<Vec<(Option<String>, Option<Rc<Stage<'a>>>)>>,
+    pub(crate) stages: RefCell<Vec<Named<'a>>>,
     /// The `--build-arg`s that an `ARG` took.
     pub(crate) consumed: RefCell<BTreeSet<String>>,
     work: Work,

@@ -2,7 +2,7 @@
 //! take, which is their cache key.
 
 use crate::{
-    Error, Result,
+    Result,
     cache::hex,
     error::Doing,
     glob::Pattern,
@@ -11,12 +11,13 @@ use crate::{
 };
 use layers::root::{Next, Root, Visit, kind};
 use nix::{
+    errno::Errno,
     fcntl::{OFlag, openat, readlinkat},
     sys::stat::{Mode, SFlag, fstat},
 };
 use sha2::{Digest as _, Sha256};
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs::File,
     io::Read,
     os::{fd::BorrowedFd, unix::ffi::OsStrExt},
@@ -237,7 +238,7 @@ fn content(visit: &Visit, stats: &mut StatCache) -> Result<[u8; 32]> {
     if let Some(digest) = stats.get(&visit.stat) {
         return Ok(digest);
     }
-    let mut file = open_regular(visit.dir, visit.name, visit.path)?;
+    let mut file = open_regular(visit.dir, visit.name).doing(|| format!("open {}", visit.path.display()))?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 64 << 10];
     loop {
@@ -260,13 +261,13 @@ fn content(visit: &Visit, stats: &mut StatCache) -> Result<[u8; 32]> {
 }
 
 /// Opens a file that is to be copied: not a link, not something that waits or acts when it is opened.
-pub(crate) fn open_regular(dir: BorrowedFd, name: &std::ffi::OsStr, path: &Path) -> Result<File> {
-    let doing = || format!("open {}", path.display());
+pub(crate) fn open_regular(dir: BorrowedFd, name: &OsStr) -> std::io::Result<File> {
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    let file = File::from(openat(dir, name, flags, Mode::empty()).doing(doing)?);
-    match kind(&fstat(&file).doing(doing)?) {
+    let file = File::from(openat(dir, name, flags, Mode::empty())?);
+    match kind(&fstat(&file)?) {
         SFlag::S_IFREG => Ok(file),
-        _ => Err(Error::Sys { doing: doing(), errno: nix::errno::Errno::EINVAL }),
+        // It was one when it was looked at: somebody replaced it.
+        _ => Err(Errno::EINVAL.into()),
     }
 }
 

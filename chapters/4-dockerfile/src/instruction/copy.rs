@@ -53,10 +53,13 @@ struct Transfer {
     parents: bool,
 }
 
+/// Trees, and what was found in each.
+type Taken = Vec<(Source, Vec<Found>)>;
+
 /// Where it comes from.
 enum Origin<'s> {
     /// The context, with what was found in it already: its digest is the cache key.
-    Context(Vec<(Source, Vec<Found>)>),
+    Context(Taken),
     /// Another stage or image. It need not be there to be known: what it is made of is the cache key.
     Stage(Box<Stage<'s>>),
 }
@@ -123,11 +126,7 @@ pub(crate) fn from_stage<'s>(stage: &Stage<'s>, name: &str, instruction: &'stati
 }
 
 /// What the context and the documents in the Dockerfile give, and the digest over it.
-fn context(
-    stage: &Stage,
-    i: &Instruction,
-    transfer: &Transfer,
-) -> Result<(Vec<(Source, Vec<Found>)>, &'static str, String)> {
+fn context(stage: &Stage, i: &Instruction, transfer: &Transfer) -> Result<(Taken, &'static str, String)> {
     let failed = |reason| Error::Instruction { instruction: transfer.instruction, reason };
     let session = stage.session;
     let mut sources = Vec::new();

@@ -1,0 +1,3 @@
+//! Builds, seen from outside.
+
+fn main() {}
