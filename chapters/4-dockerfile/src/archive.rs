@@ -8,10 +8,11 @@ use crate::{
 };
 use layers::{
     image::Compression,
-    root::Root,
+    root::{Root, kind},
     tarball::Reader,
     unpack::{Options, extract},
 };
+use nix::sys::stat::SFlag;
 use std::{
     fs::File,
     io::{BufRead, BufReader, Read, Seek},
@@ -23,6 +24,9 @@ use std::{
 /// one is a file like any other: then nothing is done, and `false` returned.
 pub(crate) fn unpack(source: &Source, found: &Found, copy: &mut Copy, to: &Path) -> Result<bool> {
     let (parent, name) = source.root.parent(&found.path)?;
+    if kind(&source.root.lstat(&found.path)?) != SFlag::S_IFREG {
+        return Ok(false);
+    }
     let doing = || format!("read {}", found.path.display());
     let mut file = open_regular(parent.as_fd(), &name).doing(doing)?;
     let mut magic = Vec::new();

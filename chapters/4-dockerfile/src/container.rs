@@ -91,7 +91,13 @@ fn execute(tell: impl Fn(Event), scratch: &Path, id: &str, directory: &Path, spe
     let null = File::open("/dev/null").doing(|| "open /dev/null".into())?;
     let runtime = Runtime::new(scratch);
     let stdio = Stdio::Fds([null.as_fd(), input.as_fd(), input.as_fd()]);
-    let options = CreateOptions { stdio, preserve_fds: 0, no_pivot: false, no_new_keyring: false };
+    let options = CreateOptions {
+        stdio,
+        preserve_fds: 0,
+        no_pivot: false,
+        no_new_keyring: false,
+        systemd_cgroup: false,
+    };
     let created = runtime.create(id, &bundle, &options)?;
     // Our own copy of the pipe's end: while we hold it, the pipe would never end.
     drop(input);
@@ -124,7 +130,9 @@ fn execute(tell: impl Fn(Event), scratch: &Path, id: &str, directory: &Path, spe
     }
     let code = code?;
     deleted?;
-    tell(Event::Removed(&id[..12]));
+    if code == 0 {
+        tell(Event::Removed(&id[..12]));
+    }
     Ok(code)
 }
 

@@ -1,0 +1,292 @@
+//! What the builds are tried on: a context, and a store with an image `base` made of the host's shell.
+
+use oci_spec::image::MediaType;
+use std::{
+    fs::{self, Metadata},
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+use tempfile::TempDir;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_dockerfile");
+const TOOLS: [&str; 14] =
+    ["sh", "cat", "chown", "echo", "env", "id", "ln", "ls", "mkdir", "rm", "stat", "touch", "true", "sleep"];
+
+/// A directory with a context and a store.
+pub struct World {
+    directory: TempDir,
+}
+
+impl World {
+    pub fn empty() -> World {
+        // In lower case: buildah makes an image's name of it.
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("builds-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let directory = tempfile::Builder::new().prefix(&name).rand_bytes(0).tempdir().unwrap();
+        fs::create_dir(directory.path().join("context")).unwrap();
+        World { directory }
+    }
+
+    /// With an image `base` in the store.
+    pub fn with_base() -> World {
+        let world = World::empty();
+        let root = world.directory().join("base");
+        for tool in TOOLS {
+            let program = fs::canonicalize(kit::find_program(tool).unwrap()).unwrap();
+            put(&program, &root.join("bin").join(tool));
+            let libraries = output("ldd", &[program.to_str().unwrap()]);
+            for library in libraries.split_whitespace().filter(|word| word.starts_with('/')) {
+                put(Path::new(library), &root.join(&library[1..]));
+            }
+        }
+        fs::create_dir_all(root.join("etc")).unwrap();
+        fs::write(root.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\napp:x:1000:1001::/:/bin/sh\n")
+            .unwrap();
+        fs::write(root.join("etc/group"), "root:x:0:\napp:x:1001:\nstaff:x:50:\n").unwrap();
+        // Equal bases for equal tests: no time of this moment.
+        output("sh", &["-c", &format!("find {} -exec touch -h -d @1 {{}} +", root.display())]);
+        let store = layers::Store::open(&world.store()).unwrap();
+        let (layer, diff_id) = layers::diff::commit(&store, &root).unwrap();
+        let architecture = oci_spec::image::Arch::default();
+        let config = serde_json::json!({
+            "architecture": architecture, "os": "linux", "config": {},
+            "rootfs": {"type": "layers", "diff_ids": [diff_id]},
+            "history": [{"created_by": "base"}],
+        });
+        let config = store.put(MediaType::ImageConfig, config.to_string().as_bytes()).unwrap();
+        let manifest = serde_json::json!({
+            "schemaVersion": 2, "mediaType": MediaType::ImageManifest, "config": config, "layers": [layer],
+        });
+        let manifest = store.put(MediaType::ImageManifest, manifest.to_string().as_bytes()).unwrap();
+        store.tag("base:latest", &manifest).unwrap();
+        world
+    }
+
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub fn context(&self) -> PathBuf {
+        self.directory().join("context")
+    }
+
+    pub fn store(&self) -> PathBuf {
+        self.directory().join("store")
+    }
+
+    /// A file of the context.
+    pub fn file(&self, path: &str, content: &str, mode: u32) {
+        let path = self.context().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+    }
+
+    /// Runs the program in the context: exit code, output, errors.
+    pub fn command(&self, arguments: &[&str]) -> (i32, String, String) {
+        let out = Command::new(PROGRAM).args(arguments).current_dir(self.context()).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (kit::code(out.status), text(&out.stdout), text(&out.stderr))
+    }
+
+    /// Builds `t`.
+    pub fn try_build(&self, dockerfile: &str, arguments: &[&str]) -> (i32, String, String) {
+        self.file("Dockerfile", dockerfile, 0o644);
+        let mut all = vec!["build", "--store", "../store"];
+        if !arguments.contains(&"-t") {
+            all.extend(["-t", "t"]);
+        }
+        all.extend(arguments);
+        all.push(".");
+        self.command(&all)
+    }
+
+    pub fn build_with(&self, dockerfile: &str, arguments: &[&str]) -> String {
+        let (code, out, err) = self.try_build(dockerfile, arguments);
+        assert_eq!(code, 0, "{dockerfile}\n{out}\n{err}");
+        out
+    }
+
+    pub fn build(&self, dockerfile: &str) -> String {
+        self.build_with(dockerfile, &[])
+    }
+
+    pub fn build_as(&self, dockerfile: &str, name: &str) -> String {
+        self.build_with(dockerfile, &["-t", name])
+    }
+
+    // ---- what came out
+
+    fn image(&self) -> layers::Image {
+        let store = layers::Store::open(&self.store()).unwrap();
+        store.image(&store.find("t:latest").unwrap().unwrap()).unwrap()
+    }
+
+    pub fn config(&self) -> serde_json::Value {
+        self.image().raw_config
+    }
+
+    pub fn id(&self) -> String {
+        self.image().id().to_string()
+    }
+
+    pub fn manifest_digest(&self) -> String {
+        self.image().descriptor.digest().to_string()
+    }
+
+    pub fn created_by(&self) -> Vec<String> {
+        let config = self.config();
+        let history = config["history"].as_array().unwrap();
+        history.iter().map(|h| h["created_by"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// The layers' digests, without the algorithm.
+    pub fn layers(&self) -> Vec<String> {
+        self.image().manifest.layers().iter().map(|l| l.digest().digest().to_owned()).collect()
+    }
+
+    /// The names in a layer.
+    pub fn layer_files(&self, number: usize) -> Vec<String> {
+        let blob = fs::File::open(self.store().join("blobs/sha256").join(&self.layers()[number])).unwrap();
+        let mut tar = tar::Archive::new(flate2::read::GzDecoder::new(blob));
+        let name =
+            |entry: std::io::Result<tar::Entry<_>>| entry.unwrap().path().unwrap().display().to_string();
+        let mut names: Vec<String> = tar.entries().unwrap().map(name).filter(|n| n != "./").collect();
+        names.sort();
+        names
+    }
+
+    /// The image's files. The layers are extracted here by hand, not by what made them.
+    pub fn unpack(&self) -> Tree {
+        let tree = Tree { directory: tempfile::tempdir().unwrap(), below: "" };
+        for layer in self.layers() {
+            let blob = fs::File::open(self.store().join("blobs/sha256").join(&layer)).unwrap();
+            let mut tar = tar::Archive::new(flate2::read::GzDecoder::new(blob));
+            tar.set_preserve_permissions(true);
+            tar.set_preserve_mtime(true);
+            tar.set_preserve_ownerships(kit::is_root());
+            for entry in tar.entries().unwrap() {
+                let mut entry = entry.unwrap();
+                let path = entry.path().unwrap().into_owned();
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                match name.strip_prefix(".wh.") {
+                    Some(gone) => {
+                        let gone = tree.path().join(path.parent().unwrap()).join(gone);
+                        fs::remove_dir_all(&gone).or_else(|_| fs::remove_file(&gone)).unwrap();
+                    }
+                    None => drop(entry.unpack_in(tree.path()).unwrap()),
+                }
+            }
+        }
+        tree
+    }
+
+    pub fn unpack_with_umoci(&self) -> Tree {
+        let directory = tempfile::tempdir().unwrap();
+        let bundle = directory.path().join("bundle");
+        output(
+            "umoci",
+            &["unpack", "--image", &format!("{}:t:latest", self.store().display()), bundle.to_str().unwrap()],
+        );
+        Tree { directory, below: "bundle/rootfs" }
+    }
+
+    /// Builds `t` with buildah, from the same base into the same store.
+    pub fn buildah(&self, dockerfile: &str) {
+        let at = |name: &str| self.directory().join(name).display().to_string();
+        self.file("Dockerfile", dockerfile, 0o644);
+        let (root, run) = (at("buildah"), at("buildah-run"));
+        let buildah = |arguments: &[&str]| {
+            let mut all = vec!["--root", &root, "--runroot", &run, "--storage-driver", "vfs"];
+            all.extend(arguments);
+            output("buildah", &all)
+        };
+        let id = buildah(&["pull", "-q", &format!("oci:{}:base:latest", at("store"))]);
+        buildah(&["tag", id.trim(), "base"]);
+        buildah(&["bud", "-q", "--isolation", "chroot", "-t", "t", &at("context")]);
+        buildah(&["push", "-q", "localhost/t", &format!("oci:{}:t:latest", at("store"))]);
+        buildah(&["rmi", "-a", "-f"]);
+    }
+}
+
+/// Some files.
+pub struct Tree {
+    directory: TempDir,
+    below: &'static str,
+}
+
+impl Tree {
+    pub fn path(&self) -> PathBuf {
+        self.directory.path().join(self.below)
+    }
+
+    pub fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.path().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+    }
+
+    pub fn stat(&self, path: &str) -> Metadata {
+        fs::symlink_metadata(self.path().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+    }
+
+    /// All that is no directory, relative to `below`.
+    pub fn files(&self, below: &str) -> Vec<String> {
+        let root = self.path().join(below);
+        let mut files: Vec<_> = walk(&root)
+            .into_iter()
+            .filter(|path| !fs::symlink_metadata(path).unwrap().is_dir())
+            .map(|path| path.strip_prefix(&root).unwrap().display().to_string())
+            .collect();
+        files.sort();
+        files
+    }
+
+    /// Names, modes and owners.
+    pub fn listing(&self) -> Vec<String> {
+        let root = self.path();
+        let mut all: Vec<_> = walk(&root)
+            .into_iter()
+            .map(|path| {
+                let s = fs::symlink_metadata(&path).unwrap();
+                let name = path.strip_prefix(&root).unwrap().display();
+                format!(
+                    "{name} {:o} {}:{} {}",
+                    s.mode(),
+                    s.uid(),
+                    s.gid(),
+                    if s.is_file() { s.len() } else { 0 }
+                )
+            })
+            .collect();
+        all.sort();
+        all
+    }
+}
+
+fn walk(directory: &Path) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if fs::symlink_metadata(&path).unwrap().is_dir() {
+            all.extend(walk(&path));
+        }
+        all.push(path);
+    }
+    all
+}
+
+fn put(from: &Path, to: &Path) {
+    if !to.exists() {
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(from, to).unwrap();
+    }
+}
+
+/// What a program prints; it must succeed.
+pub fn output(program: &str, arguments: &[&str]) -> String {
+    let out = Command::new(program).args(arguments).output().unwrap();
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(out.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&out.stderr));
+    text
+}
