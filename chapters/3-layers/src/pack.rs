@@ -135,6 +135,12 @@ impl<W: Write> Packer<W> {
         if options.overlay && is_whiteout(stat) {
             return self.whiteout(path);
         }
+        if options.overlay && visit.name.as_bytes().starts_with(WHITEOUT) {
+            return Err(Error::Entry {
+                entry: path.display().to_string(),
+                why: "in a layer, a name that begins with .wh. deletes what is below; call it otherwise".into(),
+            });
+        }
         let entry_kind = match kind(stat) {
             SFlag::S_IFREG => Kind::File,
             SFlag::S_IFDIR => Kind::Directory,

@@ -91,13 +91,7 @@ fn execute(tell: impl Fn(Event), scratch: &Path, id: &str, directory: &Path, spe
     let null = File::open("/dev/null").doing(|| "open /dev/null".into())?;
     let runtime = Runtime::new(scratch);
     let stdio = Stdio::Fds([null.as_fd(), input.as_fd(), input.as_fd()]);
-    let options = CreateOptions {
-        stdio,
-        preserve_fds: 0,
-        no_pivot: false,
-        no_new_keyring: false,
-        systemd_cgroup: false,
-    };
+    let options = CreateOptions { stdio, preserve_fds: 0, no_pivot: false, no_new_keyring: false };
     let created = runtime.create(id, &bundle, &options)?;
     // Our own copy of the pipe's end: while we hold it, the pipe would never end.
     drop(input);

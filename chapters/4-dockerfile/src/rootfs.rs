@@ -24,8 +24,6 @@ pub(crate) struct Change {
     /// A directory for whatever is needed beside it.
     pub(crate) directory: PathBuf,
     upper: PathBuf,
-    /// The root directory's own attributes, before.
-    before: (u32, u32, u32),
     mounted: bool,
 }
 
@@ -40,10 +38,10 @@ impl Change {
         };
         let (upper, work, merged) = (make("upper")?, make("work")?, make("merged")?);
         // An overlay has no root of its own: what `/` looks like is what the topmost directory looks like.
-        let before = lower.first().map_or(Ok((0o755, 0, 0)), |top| attributes(top))?;
+        let (mode, uid, gid) = lower.first().map_or(Ok((0o755, 0, 0)), |top| attributes(top))?;
         let doing = || format!("prepare {}", upper.display());
-        chown(&upper, Some(before.1), Some(before.2)).doing(doing)?;
-        fs::set_permissions(&upper, Permissions::from_mode(before.0)).doing(doing)?;
+        chown(&upper, Some(uid), Some(gid)).doing(doing)?;
+        fs::set_permissions(&upper, Permissions::from_mode(mode)).doing(doing)?;
         let mut lower = lower.to_vec();
         if lower.is_empty() {
             lower.push(make("scratch")?);
@@ -53,7 +51,7 @@ impl Change {
             target: "step", section = "6.1", call = "mount(2)",
             "overlay of {} layers with a fresh upper directory, where the instruction writes", lower.len()
         );
-        Ok(Change { merged, directory, upper, before, mounted: true })
+        Ok(Change { merged, directory, upper, mounted: true })
     }
 
     /// The same for a container, with the mount points that it needs. Those that the image lacks are made
@@ -84,7 +82,7 @@ impl Change {
         self.mounted = false;
         let doing = || format!("read {}", self.upper.display());
         let nothing = fs::read_dir(&self.upper).doing(doing)?.next().is_none();
-        if nothing && attributes(&self.upper)? == self.before {
+        if nothing {
             return Ok(None);
         }
         if let Some(epoch) = stage.session.epoch()? {

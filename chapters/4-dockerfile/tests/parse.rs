@@ -1,5 +1,7 @@
 //! The parser against anything that is no Dockerfile.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use dockerfile::{expand, ignore::Ignore, parse};
 use proptest::prelude::*;
 

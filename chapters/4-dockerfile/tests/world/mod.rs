@@ -15,12 +15,12 @@ const TOOLS: [&str; 14] =
     ["sh", "cat", "chown", "echo", "env", "id", "ln", "ls", "mkdir", "rm", "stat", "touch", "true", "sleep"];
 
 /// A directory with a context and a store.
-pub struct World {
+pub(crate) struct World {
     directory: TempDir,
 }
 
 impl World {
-    pub fn empty() -> World {
+    pub(crate) fn empty() -> World {
         // In lower case: buildah makes an image's name of it.
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let name = format!("builds-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
@@ -30,7 +30,7 @@ impl World {
     }
 
     /// With an image `base` in the store.
-    pub fn with_base() -> World {
+    pub(crate) fn with_base() -> World {
         let world = World::empty();
         let root = world.directory().join("base");
         for tool in TOOLS {
@@ -64,20 +64,20 @@ impl World {
         world
     }
 
-    pub fn directory(&self) -> &Path {
+    pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
     }
 
-    pub fn context(&self) -> PathBuf {
+    pub(crate) fn context(&self) -> PathBuf {
         self.directory().join("context")
     }
 
-    pub fn store(&self) -> PathBuf {
+    pub(crate) fn store(&self) -> PathBuf {
         self.directory().join("store")
     }
 
     /// A file of the context.
-    pub fn file(&self, path: &str, content: &str, mode: u32) {
+    pub(crate) fn file(&self, path: &str, content: &str, mode: u32) {
         let path = self.context().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, content).unwrap();
@@ -85,14 +85,14 @@ impl World {
     }
 
     /// Runs the program in the context: exit code, output, errors.
-    pub fn command(&self, arguments: &[&str]) -> (i32, String, String) {
+    pub(crate) fn command(&self, arguments: &[&str]) -> (i32, String, String) {
         let out = Command::new(PROGRAM).args(arguments).current_dir(self.context()).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (kit::code(out.status), text(&out.stdout), text(&out.stderr))
     }
 
     /// Builds `t`.
-    pub fn try_build(&self, dockerfile: &str, arguments: &[&str]) -> (i32, String, String) {
+    pub(crate) fn try_build(&self, dockerfile: &str, arguments: &[&str]) -> (i32, String, String) {
         self.file("Dockerfile", dockerfile, 0o644);
         let mut all = vec!["build", "--store", "../store"];
         if !arguments.contains(&"-t") {
@@ -103,17 +103,17 @@ impl World {
         self.command(&all)
     }
 
-    pub fn build_with(&self, dockerfile: &str, arguments: &[&str]) -> String {
+    pub(crate) fn build_with(&self, dockerfile: &str, arguments: &[&str]) -> String {
         let (code, out, err) = self.try_build(dockerfile, arguments);
         assert_eq!(code, 0, "{dockerfile}\n{out}\n{err}");
         out
     }
 
-    pub fn build(&self, dockerfile: &str) -> String {
+    pub(crate) fn build(&self, dockerfile: &str) -> String {
         self.build_with(dockerfile, &[])
     }
 
-    pub fn build_as(&self, dockerfile: &str, name: &str) -> String {
+    pub(crate) fn build_as(&self, dockerfile: &str, name: &str) -> String {
         self.build_with(dockerfile, &["-t", name])
     }
 
@@ -124,31 +124,31 @@ impl World {
         store.image(&store.find("t:latest").unwrap().unwrap()).unwrap()
     }
 
-    pub fn config(&self) -> serde_json::Value {
+    pub(crate) fn config(&self) -> serde_json::Value {
         self.image().raw_config
     }
 
-    pub fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         self.image().id().to_string()
     }
 
-    pub fn manifest_digest(&self) -> String {
+    pub(crate) fn manifest_digest(&self) -> String {
         self.image().descriptor.digest().to_string()
     }
 
-    pub fn created_by(&self) -> Vec<String> {
+    pub(crate) fn created_by(&self) -> Vec<String> {
         let config = self.config();
         let history = config["history"].as_array().unwrap();
         history.iter().map(|h| h["created_by"].as_str().unwrap().to_owned()).collect()
     }
 
     /// The layers' digests, without the algorithm.
-    pub fn layers(&self) -> Vec<String> {
+    pub(crate) fn layers(&self) -> Vec<String> {
         self.image().manifest.layers().iter().map(|l| l.digest().digest().to_owned()).collect()
     }
 
     /// The names in a layer.
-    pub fn layer_files(&self, number: usize) -> Vec<String> {
+    pub(crate) fn layer_files(&self, number: usize) -> Vec<String> {
         let blob = fs::File::open(self.store().join("blobs/sha256").join(&self.layers()[number])).unwrap();
         let mut tar = tar::Archive::new(flate2::read::GzDecoder::new(blob));
         let name =
@@ -159,7 +159,7 @@ impl World {
     }
 
     /// The image's files. The layers are extracted here by hand, not by what made them.
-    pub fn unpack(&self) -> Tree {
+    pub(crate) fn unpack(&self) -> Tree {
         let tree = Tree { directory: tempfile::tempdir().unwrap(), below: "" };
         for layer in self.layers() {
             let blob = fs::File::open(self.store().join("blobs/sha256").join(&layer)).unwrap();
@@ -183,7 +183,7 @@ impl World {
         tree
     }
 
-    pub fn unpack_with_umoci(&self) -> Tree {
+    pub(crate) fn unpack_with_umoci(&self) -> Tree {
         let directory = tempfile::tempdir().unwrap();
         let bundle = directory.path().join("bundle");
         output(
@@ -194,7 +194,7 @@ impl World {
     }
 
     /// Builds `t` with buildah, from the same base into the same store.
-    pub fn buildah(&self, dockerfile: &str) {
+    pub(crate) fn buildah(&self, dockerfile: &str) {
         let at = |name: &str| self.directory().join(name).display().to_string();
         self.file("Dockerfile", dockerfile, 0o644);
         let (root, run) = (at("buildah"), at("buildah-run"));
@@ -212,26 +212,26 @@ impl World {
 }
 
 /// Some files.
-pub struct Tree {
+pub(crate) struct Tree {
     directory: TempDir,
     below: &'static str,
 }
 
 impl Tree {
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.directory.path().join(self.below)
     }
 
-    pub fn read(&self, path: &str) -> String {
+    pub(crate) fn read(&self, path: &str) -> String {
         fs::read_to_string(self.path().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
     }
 
-    pub fn stat(&self, path: &str) -> Metadata {
+    pub(crate) fn stat(&self, path: &str) -> Metadata {
         fs::symlink_metadata(self.path().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
     }
 
     /// All that is no directory, relative to `below`.
-    pub fn files(&self, below: &str) -> Vec<String> {
+    pub(crate) fn files(&self, below: &str) -> Vec<String> {
         let root = self.path().join(below);
         let mut files: Vec<_> = walk(&root)
             .into_iter()
@@ -243,7 +243,7 @@ impl Tree {
     }
 
     /// Names, modes and owners.
-    pub fn listing(&self) -> Vec<String> {
+    pub(crate) fn listing(&self) -> Vec<String> {
         let root = self.path();
         let mut all: Vec<_> = walk(&root)
             .into_iter()
@@ -284,7 +284,7 @@ fn put(from: &Path, to: &Path) {
 }
 
 /// What a program prints; it must succeed.
-pub fn output(program: &str, arguments: &[&str]) -> String {
+pub(crate) fn output(program: &str, arguments: &[&str]) -> String {
     let out = Command::new(program).args(arguments).output().unwrap();
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
     assert!(out.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&out.stderr));
