@@ -9,7 +9,7 @@ const PROGRAMS: [&str; 6] = ["teu", "namespaces", "cgroups", "layers", "dockerfi
 /// Subcommands that have subcommands.
 const GROUPS: [&str; 6] = ["image", "container", "system", "network", "volume", "builder"];
 /// Ends a command on its line.
-const ENDS: [&str; 8] = ["|", "&&", "||", ";", ">", "&", "\\", "done"];
+const ENDS: [&str; 9] = ["$(", "|", "&&", "||", ";", ">", "&", "\\", "done"];
 
 fn main() {
     // What was built lies beside what runs: `target/debug/deps/commands-…` beside `target/debug/teu`.
@@ -58,7 +58,8 @@ fn commands(page: &str, program: &str) -> Vec<(usize, Vec<String>)> {
         let Some(command) = line.strip_prefix("$ ").or(line.strip_prefix("# ")).filter(|_| console) else {
             continue;
         };
-        let words: Vec<&str> = command.split([' ', '(', ')']).filter(|w| !w.is_empty()).collect();
+        let command = command.replace("$(", " $( ").replace(')', " ");
+        let words: Vec<&str> = command.split_whitespace().collect();
         let starts = words.windows(2).enumerate().filter_map(|(at, pair)| match pair {
             [_, "--"] if at > 0 && words[at - 1] == "-p" && words[at] == program => Some(at + 2),
             _ => None,
@@ -67,7 +68,7 @@ fn commands(page: &str, program: &str) -> Vec<(usize, Vec<String>)> {
             **word == program
                 && (*at == 0
                     || ENDS.contains(&words[at - 1])
-                    || words[at - 1].ends_with([';', '$'])
+                    || words[at - 1].ends_with(';')
                     || ["do", "time"].contains(&words[at - 1]))
         });
         for start in starts.chain(plain.map(|(at, _)| at + 1)) {
