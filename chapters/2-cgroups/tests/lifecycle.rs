@@ -511,7 +511,7 @@ fn crash() {
     assert!(b.fails(&["delete", "ID"]).contains("it is creating"));
     b.ok(&["delete", "--force", "ID"]);
     // It died at some later moment: kill it at many different ones.
-    for microseconds in (0..40).map(|n| n * 700) {
+    for microseconds in (0..20).map(|n| n * 1400) {
         let b = Bundle::new("exec sleep 100");
         let mut create = b
             .command(&["create", "-b", "BUNDLE", "ID"])

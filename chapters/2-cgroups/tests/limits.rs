@@ -227,8 +227,11 @@ fn freeze() {
 fn kill() {
     let group = Group::new("kill", "{}");
     let mut child = group.spawn("sleep 0.2; sleep 100 & sleep 100 & sleep 100");
-    std::thread::sleep(Duration::from_millis(500));
-    assert!(group.get().procs().unwrap().len() >= 4, "{:?}", group.get().procs());
+    let start = Instant::now();
+    while group.get().procs().unwrap().len() < 4 {
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", group.get().procs());
+        std::thread::sleep(Duration::from_millis(5));
+    }
     group.get().kill().unwrap();
     let _ = child.wait();
     let start = Instant::now();
