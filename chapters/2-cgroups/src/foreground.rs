@@ -4,38 +4,35 @@
 use crate::{
     cli::{Exec, Global, Run},
     console, oci,
-    terminal::{self, Link, Raw},
 };
 use anyhow::{Context, Result, bail};
-use namespaces::process::Stdio;
-use nix::{
-    errno::Errno,
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::{
-        signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask},
-        signalfd::{SfdFlags, SignalFd},
-        wait::{WaitPidFlag, WaitStatus, waitpid},
-    },
-    unistd::Pid,
+use namespaces::{
+    foreground::{self, Signals},
+    process::Stdio,
 };
 use oci_spec::runtime::{BoxBuilder, Capabilities, LinuxCapabilities, Process, User};
-use std::{fs, os::fd::AsFd};
+use std::{fs, os::fd::AsRawFd};
 
 /// create, start, wait, delete.
 pub(crate) fn run(global: &Global, options: &Run) -> Result<i32> {
     let runtime = oci::runtime(global);
     let id = &options.create.id;
+    // Signals from now on are the container's.
+    let signals = if options.detach { None } else { Some(Signals::take()?) };
     let created = oci::create(global, &options.create, options.detach)?;
     // From here on what is left of it is ours to remove, however this ends.
     let end = || -> Result<i32> {
-        if options.detach {
-            return runtime.start(id).map(|()| 0).map_err(Into::into);
+        if let (Some(console), Some((rows, columns))) = (&created.console, size()) {
+            // Before the start, or the program would find a terminal without a size.
+            let _ = namespaces::terminal::resize(console, rows, columns);
         }
-        let signals = Signals::block()?;
-        // Before the start, or the program would find a terminal without a size.
-        let link = created.console.map(Link::new).transpose()?;
         runtime.start(id)?;
-        wait(created.pid, link, &signals)
+        match signals {
+            None => Ok(0),
+            Some(signals) => {
+                Ok(foreground::wait(created.pid, &created.pidfd, created.console.as_ref(), signals)?)
+            }
+        }
     };
     let code = end();
     if code.is_err() || !(options.detach || options.keep) {
@@ -58,8 +55,8 @@ pub(crate) fn exec(global: &Global, options: &Exec) -> Result<i32> {
     if terminal && options.detach && options.console_socket.is_none() {
         bail!("a detached process with a terminal needs --console-socket, or nobody holds its other end");
     }
+    let signals = if options.detach { None } else { Some(Signals::take()?) };
     let running = runtime.exec(&options.id, &process, Stdio::Inherit, options.preserve_fds)?;
-    let signals = Signals::block()?;
     if let Some(file) = &options.pid_file {
         oci::write_pid(file, running.pid.as_raw())?;
     }
@@ -69,10 +66,10 @@ pub(crate) fn exec(global: &Global, options: &Exec) -> Result<i32> {
     {
         console::send(socket, &master)?;
     }
-    if options.detach {
-        return Ok(0);
+    match signals {
+        None => Ok(0),
+        Some(signals) => Ok(foreground::wait(running.pid, &running.pidfd, console.as_ref(), signals)?),
     }
-    wait(running.pid, console.map(Link::new).transpose()?, &signals)
 }
 
 /// The container's own process description, changed as the options say.
@@ -82,8 +79,7 @@ fn process(mut process: Process, options: &Exec) -> Result<Process> {
     }
     process.set_args(Some(options.command.clone())).set_terminal(Some(options.tty));
     // It runs as soon as it is there, so it is born with the size of our terminal.
-    let size =
-        terminal::size().map(|(height, width)| BoxBuilder::default().height(height).width(width).build());
+    let size = size().map(|(rows, columns)| BoxBuilder::default().height(rows).width(columns).build());
     process.set_console_size(size.transpose()?);
     if let Some(cwd) = &options.cwd {
         process.set_cwd(cwd.clone());
@@ -134,83 +130,10 @@ fn add_capabilities(sets: &mut LinuxCapabilities, names: &[String]) -> Result<()
     Ok(())
 }
 
-/// The signals that go on to the container, held back from doing to us what they would do.
-struct Signals(SignalFd);
-
-impl Signals {
-    /// Called when the container's process exists already, or that would begin its life with them blocked.
-    fn block() -> Result<Signals> {
-        let mut set = SigSet::all();
-        // Those that tell of our own faults, or stop us, stay what they are.
-        for own in [
-            Signal::SIGSEGV,
-            Signal::SIGBUS,
-            Signal::SIGFPE,
-            Signal::SIGILL,
-            Signal::SIGABRT,
-            Signal::SIGTRAP,
-            Signal::SIGSYS,
-            Signal::SIGPIPE,
-            Signal::SIGTTIN,
-            Signal::SIGTTOU,
-            Signal::SIGTSTP,
-        ] {
-            set.remove(own);
-        }
-        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None).context("blocking signals")?;
-        let fd = SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC);
-        Ok(Signals(fd.context("making a signalfd")?))
-    }
-}
-
-/// Waits for the process's end, and joins its terminal to ours meanwhile.
-fn wait(pid: Pid, mut link: Option<Link>, signals: &Signals) -> Result<i32> {
-    // Dropped, it gives our terminal back its manners, also when an error leads out of here.
-    let _raw = link.is_some().then(Raw::stdin);
-    loop {
-        if let Some(code) = ended(pid)? {
-            if let Some(link) = &mut link {
-                link.drain();
-            }
-            return Ok(code);
-        }
-        let mut fds = vec![PollFd::new(signals.0.as_fd(), PollFlags::POLLIN)];
-        if let Some(link) = &link {
-            fds.extend(link.interests());
-        }
-        match poll(&mut fds, PollTimeout::NONE) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno).context("waiting for the container"),
-        }
-        let ready: Vec<bool> = fds.iter().map(|f| f.any().unwrap_or(false)).collect();
-        while let Ok(Some(signal)) = signals.0.read_signal() {
-            match signal.ssi_signo as i32 {
-                libc::SIGCHLD => {}
-                libc::SIGWINCH => {
-                    if let Some(link) = &link {
-                        link.resize();
-                    }
-                }
-                // In raw mode Ctrl-C is a byte like others; what comes as a signal was sent by someone who meant it.
-                number => {
-                    if let Ok(signal) = Signal::try_from(number) {
-                        let _ = kill(pid, signal);
-                    }
-                }
-            }
-        }
-        if let Some(link) = &mut link {
-            link.move_bytes(&ready[1..]);
-        }
-    }
-}
-
-/// The exit code of a process that has ended: its own, or 128 and the signal.
-fn ended(pid: Pid) -> Result<Option<i32>> {
-    match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
-        Ok(WaitStatus::Exited(_, code)) => Ok(Some(code)),
-        Ok(WaitStatus::Signaled(_, signal, _)) => Ok(Some(128 + signal as i32)),
-        Ok(_) | Err(Errno::EINTR) => Ok(None),
-        Err(errno) => Err(errno).context("waiting for the container's process"),
-    }
+/// Rows and columns of our own terminal, if standard input is one.
+fn size() -> Option<(u16, u16)> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: TIOCGWINSZ fills in the structure, which is ours (ioctl_tty(2)).
+    let result = unsafe { libc::ioctl(std::io::stdin().as_raw_fd(), libc::TIOCGWINSZ, &mut size) };
+    (result == 0).then_some((size.ws_row, size.ws_col))
 }

@@ -5,7 +5,6 @@
 //! | [`cli`] | what may be typed |
 //! | [`oci`] | `create start state kill delete list ps …` |
 //! | [`foreground`] | `run` and `exec`: waiting for a process, with or without a terminal |
-//! | [`terminal`] | our terminal joined to a container's |
 //! | [`console`] | sending a terminal to whoever asked for it |
 //! | [`update`], [`events`], [`features`] | those three |
 //! | [`limit`], [`show`] | `limit`, `stats`, `show`: groups by hand |
@@ -20,7 +19,6 @@ mod limit;
 mod log;
 mod oci;
 mod show;
-mod terminal;
 mod update;
 
 use clap::Parser;
@@ -30,13 +28,22 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     log::steps(&cli.global);
-    match run(&cli) {
+    match out_of_reach(&cli).and_then(|()| run(&cli)) {
         // 128 and a signal's number fit.
         Ok(code) => ExitCode::from(code as u8),
         Err(error) => {
             log::error(&cli.global, &error);
             ExitCode::from(exit_code(&error))
         }
+    }
+}
+
+/// Whoever lends its own program to a container's first process, for the time until its exec, must not be writable
+/// from there (CVE-2019-5736).
+fn out_of_reach(cli: &Cli) -> anyhow::Result<()> {
+    match cli.command {
+        Command::Create(_) | Command::Run(_) | Command::Exec(_) => Ok(namespaces::sealed::ensure()?),
+        _ => Ok(()),
     }
 }
 

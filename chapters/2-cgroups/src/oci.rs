@@ -216,7 +216,7 @@ fn ps(runtime: &Runtime, id: &str, format: Format, options: &[String]) -> Result
 fn write_spec(bundle: &Path, rootless: bool) -> Result<()> {
     let mut config = spec::docker_default();
     if rootless {
-        spec::for_rootless(&mut config);
+        spec::in_user_namespace(&mut config);
     }
     let file = bundle.join("config.json");
     let mut text = serde_json::to_vec_pretty(&config)?;

@@ -553,7 +553,7 @@ fn shared_pid() {
 fn rootless() {
     let b = Bundle::new("id -u; exit 4");
     let mut spec: oci_spec::runtime::Spec = serde_json::from_value(b.config()).unwrap();
-    namespaces::spec::for_rootless(&mut spec);
+    namespaces::spec::in_user_namespace(&mut spec);
     b.write(&serde_json::to_value(&spec).unwrap());
     let output = b.call(&["run", "-b", "BUNDLE", "ID"]);
     assert_eq!(code(output.status), 4, "{}", text(&output.stderr));
@@ -565,7 +565,7 @@ fn rootless_limit() {
     let mut config = b.config();
     config["linux"]["resources"]["memory"] = json!({"limit": 67_108_864});
     let mut spec: oci_spec::runtime::Spec = serde_json::from_value(config).unwrap();
-    namespaces::spec::for_rootless(&mut spec);
+    namespaces::spec::in_user_namespace(&mut spec);
     b.write(&serde_json::to_value(&spec).unwrap());
     let output = b.call(&["run", "-b", "BUNDLE", "ID"]);
     if !output.status.success() {
