@@ -141,8 +141,9 @@ fn known(help: &str, word: &str) -> Result<bool, String> {
 
 fn help(program: &str, subcommand: &[String]) -> Result<String, String> {
     let output = Command::new(program).args(subcommand).arg("--help").output().map_err(|e| e.to_string())?;
-    match output.status.success() {
-        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-        false => Err(String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or_default().to_owned()),
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() && text.contains("Usage") {
+        return Ok(text);
     }
+    Err(String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or("prints no help").to_owned())
 }
