@@ -4,6 +4,7 @@
 //! seccomp filter or a security module. So every feature is tried, in a child process and in namespaces
 //! of its own that vanish with it ([`probe`]). Nothing is changed.
 
+mod cgroup;
 mod machine;
 mod probe;
 
@@ -64,6 +65,7 @@ pub(crate) fn examine() -> Report {
     let mut checks = Vec::new();
     checks.extend(machine::namespaces());
     checks.extend(machine::filesystems());
+    checks.extend(cgroup::checks());
     checks.extend(machine::calls());
     checks.extend(machine::network());
     checks.extend(machine::security());
