@@ -127,8 +127,20 @@ impl Table {
         };
         self.shown += 1;
         let Step { took_us, call, section, what, .. } = step;
+        let what = shorten_ids(what);
         format!("{head}{:>3} {took_us:>7}  {call:<22} {what:<64} {section}\n", self.shown)
     }
+}
+
+/// Cuts IDs of 64 digits to 12, as all lists show them.
+fn shorten_ids(text: &str) -> String {
+    let mut short = String::with_capacity(text.len());
+    for piece in text.split_inclusive(|c: char| !c.is_ascii_hexdigit()) {
+        let id = piece.trim_end_matches(|c: char| !c.is_ascii_hexdigit());
+        short.push_str(if id.len() == 64 { &id[..12] } else { id });
+        short.push_str(&piece[id.len()..]);
+    }
+    short
 }
 
 #[cfg(test)]
@@ -163,6 +175,16 @@ mod tests {
     #[test]
     fn other_events_are_not_steps() {
         assert_eq!(recorded(|| tracing::info!("hello")), []);
+    }
+
+    #[test]
+    fn only_whole_ids_are_cut() {
+        let id = "0123456789abcdef".repeat(4);
+        assert_eq!(
+            shorten_ids(&format!("/run/{id}/rootfs is {id}")),
+            "/run/0123456789ab/rootfs is 0123456789ab"
+        );
+        assert_eq!(shorten_ids("/dev/null, 0xfe é"), "/dev/null, 0xfe é");
     }
 
     #[test]

@@ -8,6 +8,10 @@ use super::{
 };
 use anyhow::Result;
 use bollard_stubs::models::{ExecConfig, ExecInspectResponse, ExecStartConfig, IdResponse};
+use std::time::Duration;
+
+/// The longest pause between two questions for an exit code.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Run a command in a running container
 #[derive(Clone, Debug, clap::Args)]
@@ -91,6 +95,19 @@ pub(crate) async fn exec(client: &Client, args: &Exec) -> Result<u8> {
         End::Killed(signal) => return Ok(128 + signal as u8),
         End::Output => {}
     }
-    let ended: ExecInspectResponse = client.get(format!("/exec/{id}/json")).json().await?;
-    Ok((ended.exit_code.unwrap_or(0) & 0xff) as u8)
+    exit_code(client, &id).await
+}
+
+/// The exit code. Its output may have ended before it (or the daemon may not have heard of its end yet), and no request
+/// waits for an exec: it is asked again for a while.
+async fn exit_code(client: &Client, id: &str) -> Result<u8> {
+    let mut pause = Duration::from_millis(1);
+    loop {
+        let exec: ExecInspectResponse = client.get(format!("/exec/{id}/json")).json().await?;
+        if !exec.running.unwrap_or(false) || pause > PATIENCE {
+            return Ok((exec.exit_code.unwrap_or(0) & 0xff) as u8);
+        }
+        tokio::time::sleep(pause).await;
+        pause *= 2;
+    }
 }

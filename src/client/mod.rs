@@ -119,6 +119,7 @@ enum Command {
     /// Run the daemon
     Daemon(crate::server::Options),
     Doctor(crate::doctor::Doctor),
+    Tour(crate::tour::Tour),
 }
 
 /// `teu container …`.
@@ -196,6 +197,7 @@ pub(crate) fn main() -> ExitCode {
     match &line.command {
         Command::Daemon(options) => return crate::server::main(options),
         Command::Doctor(args) => return crate::doctor::main(args),
+        Command::Tour(args) => return crate::tour::main(args),
         _ => {}
     }
     match talk(&line) {
@@ -261,7 +263,7 @@ async fn command(client: &Client, command: &Command) -> anyhow::Result<u8> {
         Command::System(System::Events(args)) => watch::events(client, args).await,
         Command::System(System::Info(args)) => system::info(client, args).await,
         Command::System(System::Prune(args)) => disk::prune_all(client, args).await,
-        Command::Daemon(_) | Command::Doctor(_) => Ok(0),
+        Command::Daemon(_) | Command::Doctor(_) | Command::Tour(_) => Ok(0),
     }
 }
 
