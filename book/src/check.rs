@@ -57,6 +57,13 @@ pub(crate) fn check(root: &Path, out: &Path) -> Result<Report> {
         }
     }
 
+    for exercise in lab::course::ALL.iter().filter(|e| !made.exercises.contains(e.id)) {
+        wrong.push(format!(
+            "no page names the exercise {}: {{{{#exercises {}}}}}",
+            exercise.id, exercise.section
+        ));
+    }
+
     let links = check_links(out, &mut wrong)?;
     if !wrong.is_empty() {
         bail!("{} things are wrong with the book:\n  {}", wrong.len(), wrong.join("\n  "));

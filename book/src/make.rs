@@ -1,6 +1,6 @@
 //! From the text to HTML: load it with mdBook, weave each page, render.
 
-use crate::{sources, weave::Weaver};
+use crate::{cover::Shown, sources, weave::Weaver};
 use anyhow::{Result, bail};
 use mdbook_driver::{MDBook, config::Config};
 use std::{
@@ -16,7 +16,9 @@ pub(crate) struct Made {
     /// Its pages: section number (`5.1.1`; empty for the pages around the sections), title, file.
     pub(crate) pages: Vec<(String, String, String)>,
     /// The items that it shows or links.
-    pub(crate) shown: BTreeSet<String>,
+    pub(crate) shown: Shown,
+    /// The exercises that it names.
+    pub(crate) exercises: BTreeSet<&'static str>,
     /// The figures that it shows.
     pub(crate) figures: BTreeSet<String>,
 }
@@ -44,11 +46,11 @@ pub(crate) fn make(root: &Path, out: &Path) -> Result<Made> {
     let (mut pages, mut wrong) = (Vec::new(), Vec::new());
     md.book.for_each_chapter_mut(|page| {
         let file = page.path.as_deref().unwrap_or(Path::new("")).display().to_string();
-        match weaver.page(&page.content) {
+        let number = page.number.as_ref().map(|n| n.to_string().trim_end_matches('.').to_owned());
+        match weaver.page(&page.content, number.as_deref().unwrap_or(&page.name), &file) {
             Ok(woven) => page.content = woven,
             Err(error) => wrong.push(format!("book/{LANGUAGE}/{file}\n  {error}")),
         }
-        let number = page.number.as_ref().map(|n| n.to_string().trim_end_matches('.').to_owned());
         pages.push((number.unwrap_or_default(), page.name.clone(), file));
     });
     if !wrong.is_empty() {
@@ -56,5 +58,5 @@ pub(crate) fn make(root: &Path, out: &Path) -> Result<Made> {
     }
     md.build()?;
     sources::write(root, out)?;
-    Ok(Made { pages, shown: weaver.shown, figures: weaver.figures })
+    Ok(Made { pages, shown: weaver.shown, exercises: weaver.exercises, figures: weaver.figures })
 }

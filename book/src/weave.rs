@@ -7,12 +7,15 @@
 //! | `{{#see PATH}}` | the item's name, linked to its line |
 //! | `{{#figure NAME CAPTION}}` | `img/NAME.svg`, in the page, so that it takes the theme's colours |
 //! | `{{#term NAME}}`, `{{#term NAME\|SHOWN}}` | a word of the glossary, linked |
+//! | `{{#exercises SECTION}}` | the lab's exercises of that section |
+//! | `{{#index CRATE}}` | every public item of the crate, and the page about it |
 //! | `{{#predict}} … {{/predict}}` | a question to answer before reading on |
 //! | `{{#answer}} … {{/answer}}` | what is shown only on a click |
 //! | `{{#production}} … {{/production}}` | what production does differently |
 
+use crate::cover::{self, Shown};
 use anyhow::{Context, Result, anyhow, bail};
-use lab::source as item;
+use lab::{course, source as item};
 use std::{
     collections::BTreeSet,
     fs,
@@ -34,7 +37,11 @@ pub(crate) struct Weaver {
     text: PathBuf,
     terms: BTreeSet<String>,
     /// The items that the pages show or link.
-    pub(crate) shown: BTreeSet<String>,
+    pub(crate) shown: Shown,
+    /// The exercises that they name.
+    pub(crate) exercises: BTreeSet<&'static str>,
+    /// The page that is being woven: its number or title, and its file.
+    now: (String, String),
     /// The figures that they show.
     pub(crate) figures: BTreeSet<String>,
 }
@@ -46,13 +53,16 @@ impl Weaver {
             root: root.into(),
             text: text.into(),
             terms: terms(&glossary),
-            shown: BTreeSet::new(),
+            shown: Shown::new(),
+            exercises: BTreeSet::new(),
+            now: Default::default(),
             figures: BTreeSet::new(),
         })
     }
 
     /// One page, woven. The error names each line that could not be.
-    pub(crate) fn page(&mut self, page: &str) -> Result<String> {
+    pub(crate) fn page(&mut self, page: &str, name: &str, file: &str) -> Result<String> {
+        self.now = (name.into(), file.into());
         let mut woven = String::with_capacity(page.len() * 2);
         let (mut open, mut wrong) = (Vec::new(), Vec::new());
         for (number, line) in page.lines().enumerate() {
@@ -86,7 +96,7 @@ impl Weaver {
             ("#item", argument) => self.item(argument),
             ("#see", path) => {
                 let found = item::cut(&self.root, path)?;
-                self.shown.insert(path.into());
+                self.show(path);
                 Ok(format!("[`{path}`]({})", source_link(&found)))
             }
             ("#figure", argument) => self.figure(argument),
@@ -96,9 +106,33 @@ impl Weaver {
                 let id = id.ok_or_else(|| anyhow!("the glossary has no `{term}`"))?;
                 Ok(format!("<a class=\"term\" href=\"glossary.html#{id}\">{shown}</a>"))
             }
+            ("#exercises", section) => self.exercises(section),
+            ("#index", krate) => cover::index(&self.root, krate, &self.shown),
             (name, "") => boxed(name, open),
             (name, _) => bail!("no such directive: `{{{{{name}}}}}`"),
         }
+    }
+
+    fn show(&mut self, path: &str) {
+        self.shown.entry(path.into()).or_insert_with(|| self.now.clone());
+    }
+
+    /// The lab's exercises of a section: the reader writes what the page has shown.
+    fn exercises(&mut self, section: &str) -> Result<String> {
+        let mut list = String::new();
+        for exercise in course::ALL.iter().filter(|exercise| exercise.section == section) {
+            self.exercises.insert(exercise.id);
+            let (id, title, points, predict) =
+                (exercise.id, exercise.title, exercise.points, exercise.predict);
+            list += &format!("- `cargo lab check {id}`: {title} ({points} points). *Predict: {predict}*\n");
+        }
+        if list.is_empty() {
+            bail!("the lab has no exercise of section {section}");
+        }
+        Ok(format!(
+            "<aside class=\"lab\"><p class=\"title\">Write it yourself</p>\n\n\
+             `cargo lab start` makes a copy of the engine in which these functions are empty.\n\n{list}\n</aside>\n"
+        ))
     }
 
     fn item(&mut self, argument: &str) -> Result<String> {
@@ -109,7 +143,7 @@ impl Weaver {
             ["from ", from, " to ", to, ""] => listing = item::piece(listing, from, to)?,
             _ => bail!("after the path, only: from `A` to `B`"),
         }
-        self.shown.insert(path.into());
+        self.show(path);
         let link = source_link(&listing);
         let (file, line, text) = (&listing.file, listing.line, &listing.text);
         Ok(format!(
@@ -176,7 +210,7 @@ mod tests {
     }
 
     fn error(page: &str) -> String {
-        format!("{:#}", weaver().page(page).unwrap_err())
+        format!("{:#}", weaver().page(page, "1", "1.md").unwrap_err())
     }
 
     #[test]
@@ -195,7 +229,7 @@ mod tests {
         assert!(error("{{#predict}}").contains("never closed"));
         assert!(error("{{/predict}}").contains("closes nothing"));
         assert!(error("{{#predict}}\n{{#answer}}\n{{/predict}}\n{{/answer}}").contains("closes nothing"));
-        let woven = weaver().page("{{#answer}}\nforty-two\n{{/answer}}").unwrap();
+        let woven = weaver().page("{{#answer}}\nforty-two\n{{/answer}}", "1", "1.md").unwrap();
         assert!(woven.starts_with("<details") && woven.trim_end().ends_with("</details>"), "{woven}");
     }
 

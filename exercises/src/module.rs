@@ -122,7 +122,7 @@ pub(crate) fn named(item: &Item, name: &str) -> bool {
 }
 
 /// Doc comments included: to the grammar they are attributes.
-pub(crate) fn span(item: &impl Spanned) -> Lines {
+pub fn span(item: &impl Spanned) -> Lines {
     (item.span().start().line, item.span().end().line)
 }
 
