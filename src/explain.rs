@@ -104,6 +104,13 @@ impl Visit for Step {
         }
     }
 
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        // A step of a container's own process was measured there: here only its news arrive.
+        if field.name() == "us" {
+            self.took_us = value;
+        }
+    }
+
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
         if field.name() == "message" {
             self.what.clear();

@@ -105,7 +105,7 @@ pub fn docker_default() -> Spec {
     let mut process = process.build().unwrap_or_default();
     process.set_rlimits(None);
     SpecBuilder::default()
-        .version("1.2.0")
+        .version("1.0.2")
         .root(root.build().unwrap_or_default())
         .process(process)
         .hostname("teu")

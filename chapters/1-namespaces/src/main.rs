@@ -1,5 +1,7 @@
 //! The command line of this chapter.
 
+mod explain;
+
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use comfy_table::{Table, presets::NOTHING};
@@ -34,12 +36,18 @@ enum Command {
     /// A bundle is a directory with config.json and the root filesystem that it names. Make one:
     /// mkdir -p b/rootfs; namespaces spec >b/config.json; then put a system into b/rootfs.
     Run {
+        /// Tell each step as it is done: how long it took, the system call, what it did
+        #[arg(long)]
+        explain: bool,
         /// The bundle
         bundle: PathBuf,
     },
     /// Run a program in the namespaces and the root of a process
     #[command(trailing_var_arg = true)]
     Enter {
+        /// Tell each step as it is done
+        #[arg(long)]
+        explain: bool,
         /// The process to join, for example a container's first
         pid: i32,
         /// As this user: uid, or uid:gid
@@ -69,11 +77,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    // A reader that has seen enough (`| head`) ends us quietly, as it does other programs.
     let done = match Cli::parse().command {
-        Command::Run { bundle } => sealed::ensure().map_err(Into::into).and_then(|()| run(&bundle)),
-        Command::Enter { pid, user, cwd, env, args } => {
-            sealed::ensure().map_err(Into::into).and_then(|()| join(pid, &user, cwd, env, args))
+        Command::Run { explain, bundle } => start(explain).and_then(|()| run(&bundle)),
+        Command::Enter { explain, pid, user, cwd, env, args } => {
+            start(explain).and_then(|()| join(pid, &user, cwd, env, args))
         }
         Command::Show { pid } => print_namespaces(pid),
         Command::Spec { rootless } => print_spec(rootless),
@@ -86,6 +93,13 @@ fn main() -> ExitCode {
             ExitCode::from(if code == 1 { 125 } else { code as u8 })
         }
     }
+}
+
+/// What comes first whenever a process is to be made: out of its reach, and ready to tell.
+fn start(explain: bool) -> Result<()> {
+    sealed::ensure()?;
+    explain::listen(explain);
+    Ok(())
 }
 
 fn run(bundle: &Path) -> Result<i32> {

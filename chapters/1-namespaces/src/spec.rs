@@ -11,7 +11,8 @@ use crate::{
     error::{Doing, invalid},
 };
 pub use oci_spec::runtime::Spec;
-use oci_spec::runtime::{Linux, LinuxNamespaceType as Kind};
+use oci_spec::runtime::{Capability, Linux, LinuxNamespaceType as Kind, PosixRlimit, Process};
+use serde_json::Value;
 use std::{fs, path::Path};
 
 /// Reads and checks `bundle/config.json` (OCI runtime-spec, config.md).
@@ -23,12 +24,32 @@ pub fn load(bundle: &Path) -> Result<Spec> {
 
 /// The same from memory; `name` is for messages.
 pub fn parse(text: &[u8], name: &Path) -> Result<Spec> {
+    let wrong = |error| format!("{} is no OCI configuration: {error}", name.display());
     let spec: Spec = match serde_json::from_slice(text) {
         Ok(spec) => spec,
-        Err(error) => return invalid(format!("{} is no OCI configuration: {error}", name.display())),
+        // A capability that we do not know is no error but a warning (config.md, "capabilities").
+        Err(error) => match with_known_capabilities(text) {
+            Ok(spec) => spec,
+            Err(_) => return invalid(wrong(error)),
+        },
     };
     check(&spec)?;
     Ok(spec)
+}
+
+fn with_known_capabilities(text: &[u8]) -> serde_json::Result<Spec> {
+    let mut config: Value = serde_json::from_slice(text)?;
+    let sets = config.pointer_mut("/process/capabilities").and_then(Value::as_object_mut);
+    for set in sets.into_iter().flat_map(|sets| sets.values_mut()).filter_map(Value::as_array_mut) {
+        set.retain(|name| {
+            let known = serde_json::from_value::<Capability>(name.clone()).is_ok();
+            if !known {
+                tracing::warn!("the capability {name} is unknown: left out");
+            }
+            known
+        });
+    }
+    serde_json::from_value(config)
 }
 
 /// What can be known to be wrong without asking the kernel. A rule that only the kernel knows
@@ -55,6 +76,7 @@ pub fn check(spec: &Spec) -> Result<()> {
     {
         return invalid(format!("process.oomScoreAdj {score} is not between -1000 and 1000"));
     }
+    check_rlimits(process)?;
     let linux = spec.linux().as_ref();
     let kinds: Vec<Kind> = linux
         .and_then(|l| l.namespaces().as_ref())
@@ -65,7 +87,30 @@ pub fn check(spec: &Spec) -> Result<()> {
     if let Some(twice) = kinds.iter().find(|k| kinds.iter().filter(|other| other == k).count() > 1) {
         return invalid(format!("linux.namespaces has {twice} more than once"));
     }
-    check_needs(spec, linux, &kinds)
+    check_needs(spec, linux, &kinds)?;
+    linux.map_or(Ok(()), check_missing)
+}
+
+/// "If rlimits contains duplicated entries with same type, the runtime MUST generate an error."
+fn check_rlimits(process: &Process) -> Result<()> {
+    let limits: Vec<_> = process.rlimits().iter().flatten().map(PosixRlimit::typ).collect();
+    match limits.iter().find(|l| limits.iter().filter(|other| other == l).count() > 1) {
+        Some(twice) => invalid(format!("process.rlimits has {twice} more than once")),
+        None => Ok(()),
+    }
+}
+
+/// What this runtime does not do, it says.
+fn check_missing(linux: &Linux) -> Result<()> {
+    let asked = [
+        (linux.net_devices().as_ref().is_some_and(|d| !d.is_empty()), "linux.netDevices"),
+        (linux.intel_rdt().is_some(), "linux.intelRdt"),
+        (linux.memory_policy().is_some(), "linux.memoryPolicy"),
+    ];
+    match asked.into_iter().find(|(asked, _)| *asked) {
+        Some((_, field)) => invalid(format!("{field}: this runtime does not do that")),
+        None => Ok(()),
+    }
 }
 
 /// What only makes sense in a namespace of the container's own would otherwise change the host.
@@ -84,5 +129,61 @@ fn check_needs(spec: &Spec, linux: Option<&Linux>, kinds: &[Kind]) -> Result<()>
             invalid(format!("{field} would change the host: add a {kind} namespace to linux.namespaces"))
         }
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn changed(pointer: &str, value: Value) -> Result<Spec> {
+        let mut config = serde_json::to_value(docker_default()).unwrap();
+        let (parent, name) = pointer.rsplit_once('/').unwrap();
+        config.pointer_mut(parent).unwrap()[name] = value;
+        parse(config.to_string().as_bytes(), Path::new("config.json"))
+    }
+
+    #[test]
+    fn the_default_is_valid_and_survives_json() {
+        let spec = changed("/hostname", json!("x")).unwrap();
+        assert_eq!(spec.process(), docker_default().process());
+        assert_eq!(spec.linux(), docker_default().linux());
+    }
+
+    #[test]
+    fn what_the_specification_forbids_is_refused() {
+        for (pointer, value, why) in [
+            ("/ociVersion", json!("2.0.0"), "ociVersion"),
+            ("/root", Value::Null, "no root"),
+            ("/process", Value::Null, "no process"),
+            ("/process/args", json!([]), "nothing to run|what to run"),
+            ("/process/cwd", json!("here"), "not absolute"),
+            ("/process/oomScoreAdj", json!(2000), "between -1000 and 1000"),
+            ("/process/user/uid", json!(4_294_967_296_u64), "no OCI configuration"),
+            ("/linux/namespaces", json!([{"type": "pid"}, {"type": "pid"}]), "more than once"),
+            ("/linux/namespaces", json!([{"type": "mount"}]), "hostname would change the host"),
+            ("/linux/timeOffsets", json!({"boottime": {"secs": 1}}), "add a time namespace"),
+            ("/linux/netDevices", json!({"eth0": {}}), "does not do that"),
+        ] {
+            let error = changed(pointer, value).unwrap_err().to_string();
+            assert!(why.split('|').any(|w| error.contains(w)), "{pointer}: {error}");
+        }
+        let limit = json!({"type": "RLIMIT_CORE", "soft": 0, "hard": 0});
+        let error = changed("/process/rlimits", json!([limit, limit])).unwrap_err();
+        assert!(error.to_string().contains("more than once"));
+    }
+
+    #[test]
+    fn an_unknown_capability_is_left_out() {
+        let spec = changed("/process/capabilities/bounding", json!(["CAP_KILL", "CAP_FLY"])).unwrap();
+        let sets = spec.process().as_ref().unwrap().capabilities().clone().unwrap();
+        assert_eq!(sets.bounding().as_ref().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn fields_of_later_versions_are_ignored() {
+        changed("/linux/fromTheFuture", json!({"a": 1})).unwrap();
+        changed("/ociVersion", json!("1.3.0")).unwrap();
     }
 }

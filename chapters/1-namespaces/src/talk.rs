@@ -11,9 +11,11 @@ use nix::sys::socket::{
     socketpair,
 };
 use std::{
+    cell::Cell,
     fs::File,
     io::{IoSlice, IoSliceMut, Read, Write},
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    time::Instant,
 };
 
 /// A frame's first byte.
@@ -24,7 +26,7 @@ pub(crate) enum Word {
     Go = b'g',
     /// The usher: the child's process ID.
     Pid = b'p',
-    /// Child: a step is done (for `--explain`). Payload: section, call and text, NUL between.
+    /// Child: a step is done (for `--explain`). Payload: microseconds, call, text; NUL between.
     Step = b's',
     /// Child: something asked for could not be had, and the specification allows to go on.
     Warning = b'w',
@@ -58,8 +60,8 @@ pub(crate) type Frame = (Word, Vec<u8>, Option<OwnedFd>);
 #[derive(Debug)]
 pub(crate) struct Talk {
     socket: File,
-    /// Whether anyone listens to steps; otherwise they are not even formatted.
-    explain: bool,
+    /// When the last step was told, if anyone listens; otherwise steps are not even formatted.
+    explain: Option<Cell<Instant>>,
 }
 
 /// Makes both ends: parent's, child's.
@@ -67,7 +69,8 @@ pub(crate) fn pair() -> Result<(Talk, Talk)> {
     let explain = tracing::enabled!(target: "step", tracing::Level::INFO);
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)
         .doing(|| "make a socketpair to talk with the child".into())?;
-    let end = |fd: OwnedFd| Talk { socket: File::from(fd), explain };
+    let clock = || explain.then(|| Cell::new(Instant::now()));
+    let end = |fd: OwnedFd| Talk { socket: File::from(fd), explain: clock() };
     Ok((end(ours), end(theirs)))
 }
 
@@ -123,14 +126,21 @@ impl Talk {
     pub(crate) fn wait_go(&self) -> Result<(Orders, Vec<u8>)> {
         let Some((Word::Go, mut state, _)) = self.hear()? else { crate::sys::exit_now(1) };
         let bits = if state.is_empty() { 0 } else { state.remove(0) };
+        if let Some(last) = &self.explain {
+            last.set(Instant::now()); // the waiting was the parent's time
+        }
         Ok((Orders { pause: bits & 1 != 0, die_with_parent: bits & 2 != 0 }, state))
     }
 
-    /// Tells that a step is done: the book's section, the system call, and what it did.
+    /// Tells that a step is done: the system call, and what it did. How long it took is measured
+    /// here; when the parent hears of it says nothing.
     pub(crate) fn step(&self, call: &str, what: impl FnOnce() -> String) {
-        if self.explain {
-            let frame = format!("{call}\0{}", what());
+        if let Some(last) = &self.explain {
+            let now = Instant::now();
+            let took = now.duration_since(last.replace(now)).as_micros();
+            let frame = format!("{took}\0{call}\0{}", what());
             let _ = self.say(Word::Step, frame.as_bytes(), None);
+            last.set(Instant::now());
         }
     }
 
@@ -191,8 +201,10 @@ pub(crate) fn failure(frame: &[u8]) -> Error {
 }
 
 fn tell_step(frame: &str) {
-    if let Some((call, text)) = frame.split_once('\0') {
-        tracing::info!(target: "step", section = "7.1", call, "{text}");
+    let mut parts = frame.splitn(3, '\0');
+    if let (Some(took), Some(call), Some(text)) = (parts.next(), parts.next(), parts.next()) {
+        let us: u64 = took.parse().unwrap_or(0);
+        tracing::info!(target: "step", section = "7.1", call, us, "{text}");
     }
 }
 
