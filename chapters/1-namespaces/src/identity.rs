@@ -36,7 +36,9 @@ pub(crate) fn user(process: &Process) -> Result<()> {
     let groups: Vec<Gid> = user.additional_gids().iter().flatten().map(|gid| Gid::from_raw(*gid)).collect();
     // Always, also with none: the caller's groups must not come along (CVE-2022-36109).
     let set = setgroups(&groups);
-    if groups.is_empty() { no_groups(set) } else { set }
+    // An image's user has the primary group among the additional ones (as a guard, where they can be set).
+    let no_others = groups.iter().all(|group| *group == gid);
+    if no_others { no_groups(set) } else { set }
         .doing(|| format!("set the additional groups {:?}", user.additional_gids()))?;
     become_ids(uid, gid)?;
     if !uid.is_root() {

@@ -10,7 +10,10 @@ use crate::{
     tree::Heredoc,
 };
 use cgroups::runtime::{CreateOptions, Runtime};
-use layers::bundle::{self, Overrides};
+use layers::{
+    bundle::{self, Overrides},
+    overlay,
+};
 use namespaces::process::Stdio;
 use nix::{
     fcntl::OFlag,
@@ -70,6 +73,9 @@ pub(crate) fn run(stage: &mut Stage, command: &Command) -> Result<Option<Layer>>
         let mut root = spec.root().clone().unwrap_or_default();
         root.set_path(change.merged.clone()).set_readonly(Some(false));
         spec.set_root(Some(root));
+        if overlay::in_user_namespace() {
+            namespaces::spec::for_rootless(&mut spec);
+        }
         ended = execute(stage_tell(session), session.build.scratch, &id, &change.directory, &spec)?;
         match ended {
             0 => Ok(()),
