@@ -111,12 +111,12 @@ pub(crate) fn from_stage<'s>(stage: &Stage<'s>, name: &str, instruction: &'stati
     if let Some(done) = session.stage(name) {
         return Ok(Stage::clone(&done));
     }
-    let refused = |why: &str| {
-        let reason = format!("invalid from flag value {name}: {why}");
-        Err(Error::Instruction { instruction, reason })
-    };
-    if name.is_empty() || name.bytes().all(|b| b.is_ascii_digit()) || session.is_stage(name) {
+    let refused = |why: &str| Err(Error::Plan(format!("invalid from flag value {name}: {why}")));
+    if name.is_empty() || session.is_stage(name) {
         return refused("it is not a stage that is built before this one");
+    }
+    if name.bytes().all(|b| b.is_ascii_digit()) {
+        return refused("index out of bounds");
     }
     if name == "scratch" {
         return refused("scratch holds no files");
@@ -217,7 +217,7 @@ impl Transfer {
         let failed = |reason| Error::Instruction { instruction: self.instruction, reason };
         let slash = self.to.ends_with('/') || self.to.ends_with("/.") || self.to == ".";
         if found.len() > 1 && !slash {
-            return Err(failed(format!(
+            return Err(Error::Plan(format!(
                 "When using {} with more than one source file, the destination must be a directory and end with a /",
                 self.instruction
             )));

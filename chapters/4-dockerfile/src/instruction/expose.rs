@@ -17,21 +17,15 @@ pub(super) static EXPOSE: Keyword = Keyword {
     apply: expose,
 };
 
-pub(super) static VOLUME: Keyword = Keyword {
-    name: "VOLUME",
-    form: Form::Paths,
-    flags: &[],
-    heredocs: false,
-    check: not_empty,
-    apply: volume,
-};
+pub(super) static VOLUME: Keyword =
+    Keyword { name: "VOLUME", form: Form::Paths, flags: &[], heredocs: false, check: volumes, apply: volume };
 
 fn expose(stage: &mut Stage, i: &Instruction) -> Result<()> {
     let mut words = stage.expand_words(&i.words().join(" "))?;
     words.sort();
     let mut ports = BTreeSet::new();
     for word in &words {
-        ports.extend(range(word).map_err(|reason| Error::Instruction { instruction: "EXPOSE", reason })?);
+        ports.extend(range(word).map_err(Error::Plan)?);
     }
     config::insert(&mut stage.config.config.exposed_ports, ports);
     stage.record(&format!("EXPOSE {}", words.join(" ")))
@@ -56,6 +50,16 @@ fn range(word: &str) -> Result<Vec<String>, String> {
     Ok((first..=last).map(|port| format!("{port}/{protocol}")).collect())
 }
 
+fn volumes(i: &Instruction) -> Result<(), String> {
+    match i.words()[..] {
+        [] => Err("VOLUME requires at least one argument".into()),
+        ref paths if paths.iter().any(|path| path.trim().is_empty()) => Err(EMPTY.into()),
+        _ => Ok(()),
+    }
+}
+
+const EMPTY: &str = "VOLUME specified can not be an empty string";
+
 fn volume(stage: &mut Stage, i: &Instruction) -> Result<()> {
     let mut paths = Vec::new();
     for word in i.words() {
@@ -65,9 +69,9 @@ fn volume(stage: &mut Stage, i: &Instruction) -> Result<()> {
             _ => paths.extend(stage.expand_words(word)?),
         }
     }
+    // It may have become empty by a variable.
     if paths.iter().any(|path| path.trim().is_empty()) {
-        let reason = "VOLUME specified can not be an empty string".into();
-        return Err(Error::Instruction { instruction: "VOLUME", reason });
+        return Err(Error::Plan(EMPTY.into()));
     }
     config::insert(&mut stage.config.config.volumes, paths.iter().cloned().collect());
     stage.record(&format!("VOLUME [{}]", paths.join(" ")))

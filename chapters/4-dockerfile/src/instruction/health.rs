@@ -109,7 +109,7 @@ fn stopsignal(stage: &mut Stage, i: &Instruction) -> Result<()> {
     let real_time = ["SIGRTMIN", "SIGRTMAX"].iter().any(|s| full.starts_with(s));
     if !number && !real_time && full.parse::<nix::sys::signal::Signal>().is_err() {
         let reason = format!("invalid signal: {signal}; write a name like SIGTERM or a number from 1 to 64");
-        return Err(Error::Instruction { instruction: "STOPSIGNAL", reason });
+        return Err(Error::Plan(reason));
     }
     let text = format!("STOPSIGNAL {signal}");
     stage.config.config.stop_signal = signal;
