@@ -99,8 +99,13 @@ fn start(plan: Plan, runtime: &Runtime, pump: &mut Pump) -> Result<(OwnedFd, Cgr
     let tty = record.tty();
     let open = record.config.open_stdin.unwrap_or_default();
     let pipes = Pipes::new(open, tty).map_err(failed)?;
-    let options =
-        CreateOptions { stdio: pipes.stdio(), preserve_fds: 0, no_pivot: false, no_new_keyring: false };
+    let options = CreateOptions {
+        stdio: pipes.stdio(),
+        preserve_fds: 0,
+        no_pivot: false,
+        no_new_keyring: false,
+        die_with_me: false,
+    };
     let created = runtime.create(&record.id, &plan.run, &options).map_err(|e| refused(&e))?;
     let pid = created.pid;
     for endpoint in &plan.endpoints {

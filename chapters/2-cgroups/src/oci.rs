@@ -81,6 +81,7 @@ pub(crate) fn create(global: &Global, options: &Create, detached: bool) -> Resul
             preserve_fds: options.preserve_fds,
             no_pivot: options.no_pivot,
             no_new_keyring: options.no_new_keyring,
+            die_with_me: false,
         },
     )?;
     let hand_over = || -> Result<()> {

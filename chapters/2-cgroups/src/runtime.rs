@@ -43,6 +43,8 @@ pub struct CreateOptions<'a> {
     pub no_pivot: bool,
     /// Keep the caller's session keyring.
     pub no_new_keyring: bool,
+    /// It is killed when the caller dies (a build's RUN: who would read what it prints?).
+    pub die_with_me: bool,
 }
 
 /// A container that waits for its start. Its first process is the caller's child.
@@ -101,7 +103,7 @@ impl Runtime {
         let door = gate::listen(&state::gate(&directory))?;
         let tasks = cgroup.tasks()?;
         let tasks: Vec<BorrowedFd> = tasks.iter().map(AsFd::as_fd).collect();
-        let cloned = process::clone(&process::Request {
+        let mut cloned = process::clone(&process::Request {
             spec: &spec,
             bundle: &bundle,
             stdio: options.stdio,
@@ -112,6 +114,9 @@ impl Runtime {
             no_pivot: options.no_pivot,
             no_new_keyring: options.no_new_keyring,
         })?;
+        if options.die_with_me {
+            cloned.die_with_me();
+        }
         record.state.pid = cloned.pid.as_raw();
         record.start_time = state::start_time(cloned.pid);
         record.save(&directory)?;

@@ -28,6 +28,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// The file that names a container as long as there is one.
+const NOTE: &str = "container";
+
+/// Removes what is left of a container whose builder was killed.
+pub(crate) fn remove_left(directory: &Path) {
+    let note = std::fs::read_to_string(directory.join(NOTE)).unwrap_or_default();
+    if let Some((id, root)) = note.split_once(' ') {
+        // Best effort: its state may be gone with the machine's last boot.
+        let _ = Runtime::new(root).delete(id, true);
+        let _ = std::fs::remove_dir(root);
+    }
+}
+
 /// What is to be executed.
 pub(crate) struct Command<'a> {
     /// The program and its arguments.
@@ -97,7 +110,11 @@ fn execute(tell: impl Fn(Event), scratch: &Path, id: &str, directory: &Path, spe
     let null = File::open("/dev/null").doing(|| "open /dev/null".into())?;
     let runtime = Runtime::new(scratch);
     let stdio = Stdio::Fds([null.as_fd(), input.as_fd(), input.as_fd()]);
-    let options = CreateOptions { stdio, preserve_fds: 0, no_pivot: false, no_new_keyring: false };
+    let options =
+        CreateOptions { stdio, preserve_fds: 0, no_pivot: false, no_new_keyring: false, die_with_me: true };
+    // If we are killed the kernel kills the container; the rest of it is the next build's to remove.
+    std::fs::write(directory.join(NOTE), format!("{id} {}", runtime.root().display()))
+        .doing(|| "note the container".into())?;
     let created = runtime.create(id, &bundle, &options)?;
     // Our own copy of the pipe's end: while we hold it, the pipe would never end.
     drop(input);
@@ -130,6 +147,7 @@ fn execute(tell: impl Fn(Event), scratch: &Path, id: &str, directory: &Path, spe
     }
     let code = code?;
     deleted?;
+    let _ = std::fs::remove_file(directory.join(NOTE));
     if code == 0 {
         tell(Event::Removed(&id[..12]));
     }

@@ -27,6 +27,9 @@ use lines::{Lines, Logical};
 /// [`crate::expand`] bounds.)
 pub const MAX_SIZE: usize = 1 << 20;
 
+/// The most instructions. (Each but a few is a line of history, and most images have less than 20.)
+pub const MAX_INSTRUCTIONS: usize = 5000;
+
 /// Parses a Dockerfile. An error names its line, and what was expected there.
 pub fn parse(text: &str) -> Result<Dockerfile> {
     if text.len() > MAX_SIZE {
@@ -37,7 +40,12 @@ pub fn parse(text: &str) -> Result<Dockerfile> {
     let escape = directives::escape(&directives);
     let mut file = Dockerfile { directives, escape, args: Vec::new(), stages: Vec::new() };
     let mut lines = Lines::new(text, escape);
+    let mut count = 0;
     while let Some(line) = lines.next_logical() {
+        count += 1;
+        if count > MAX_INSTRUCTIONS {
+            return Err(Error::File(format!("more than {MAX_INSTRUCTIONS} instructions")));
+        }
         let instruction = instruction(&line, &mut lines, escape)
             .map_err(|message| Error::Syntax { line: line.number, message })?;
         place(&mut file, instruction)?;

@@ -125,7 +125,7 @@ impl Wanted {
             return Ok(options);
         }
         if let Some(from) = self.option("from") {
-            return Ok(format!("{options} {}", from_stage(stage, from, "RUN")?.key));
+            return Ok(format!("{options} {}", from_stage(stage, from)?.key));
         }
         let source = stage.session.context()?;
         let found = source.find(self.source()).map_err(refused)?;
@@ -153,7 +153,7 @@ impl Wanted {
         let mut mounts = Vec::new();
         let root = match self.option("from") {
             Some(from) => {
-                let mounted = Mounted::read_only(session, &from_stage(stage, from, "RUN")?.lower()?)?;
+                let mounted = Mounted::read_only(session, &from_stage(stage, from)?.lower()?)?;
                 let root = Root::open(&mounted.path)?;
                 mounts.push(mounted);
                 root

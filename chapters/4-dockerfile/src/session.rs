@@ -3,6 +3,7 @@
 use crate::{
     Error, Result,
     cache::Cache,
+    container,
     error::Doing,
     ignore::Ignore,
     request::{Build, Event},
@@ -146,6 +147,9 @@ impl Work {
     fn new(parent: &Path) -> Result<Work> {
         for entry in std::fs::read_dir(parent).doing(|| format!("read {}", parent.display()))?.flatten() {
             if let Some(_dead) = lock(&entry.path()) {
+                for change in std::fs::read_dir(entry.path()).into_iter().flatten().flatten() {
+                    container::remove_left(&change.path());
+                }
                 // Best effort: another build may be removing it too.
                 let _ = std::fs::remove_dir_all(entry.path());
             }

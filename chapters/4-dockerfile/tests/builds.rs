@@ -621,6 +621,25 @@ fn leftovers() {
     std::fs::create_dir_all(dead.join("1/upper")).unwrap();
     world.build("FROM base\nRUN true");
     assert!(!dead.exists());
+
+    // Killed in the middle of a RUN: its container dies with it, and the next build removes the rest.
+    let before = Traces::now();
+    let mut killed = world.start("FROM base\nRUN echo begun; sleep 9871");
+    let id = killed.wait_for(" ---> Running in ");
+    killed.wait_for("begun");
+    killed.kill();
+    let gone = || !world::processes().iter().any(|command| command.contains("sleep\u{0}9871"));
+    for _ in 0..100 {
+        if gone() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert!(gone(), "the container outlives its builder");
+    world.build("FROM base\nRUN true");
+    let left = Traces::now().beyond(&before);
+    assert!(!left.iter().any(|line| line.contains(&id)), "{left:#?}");
+    assert_eq!(std::fs::read_dir(world.store().join(".builder/work")).unwrap().count(), 0);
 }
 
 fn peers() {

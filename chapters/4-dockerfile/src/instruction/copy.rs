@@ -70,7 +70,7 @@ pub(super) fn transfer(stage: &mut Stage, i: &Instruction, instruction: &'static
     let transfer = Transfer::read(stage, i, instruction)?;
     let (origin, kind, digest) = match i.flag("from") {
         Some(from) => {
-            let from = from_stage(stage, &stage.expand(from)?, instruction)?;
+            let from = from_stage(stage, &stage.expand(from)?)?;
             let kind = if transfer.sources.len() > 1 { "multi" } else { "file" };
             let digest =
                 cache::key(std::iter::once(&from.key).chain(&transfer.sources).map(|p| p.as_bytes()));
@@ -106,7 +106,7 @@ pub(super) fn transfer(stage: &mut Stage, i: &Instruction, instruction: &'static
 }
 
 /// The stage or image that `--from` names.
-pub(crate) fn from_stage<'s>(stage: &Stage<'s>, name: &str, instruction: &'static str) -> Result<Stage<'s>> {
+pub(crate) fn from_stage<'s>(stage: &Stage<'s>, name: &str) -> Result<Stage<'s>> {
     let session = stage.session;
     if let Some(done) = session.stage(name) {
         return Ok(Stage::clone(&done));

@@ -3,9 +3,10 @@
 use oci_spec::image::MediaType;
 use std::{
     fs::{self, Metadata},
+    io::{BufRead, BufReader, Lines},
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, ChildStdout, Command, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
 };
 use tempfile::TempDir;
@@ -117,6 +118,21 @@ impl World {
         self.build_with(dockerfile, &["-t", name])
     }
 
+    /// Begins a build of which the end is not waited for.
+    pub(crate) fn start(&self, dockerfile: &str) -> Started {
+        self.file("Dockerfile", dockerfile, 0o644);
+        let mut child = Command::new(PROGRAM)
+            .args(["build", "--store", "../store", "."])
+            .current_dir(self.context())
+            // What holds containers' state must outlive it.
+            .env("TMPDIR", self.directory())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Started { child, lines }
+    }
+
     // ---- what came out
 
     fn image(&self) -> layers::Image {
@@ -209,6 +225,33 @@ impl World {
         buildah(&["push", "-q", "localhost/t", &format!("oci:{}:t:latest", at("store"))]);
         buildah(&["rmi", "-a", "-f"]);
     }
+}
+
+/// A build that is under way.
+pub(crate) struct Started {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Started {
+    /// Waits for a line that begins so, and returns the rest of it.
+    pub(crate) fn wait_for(&mut self, beginning: &str) -> String {
+        let rest =
+            self.lines.by_ref().find_map(|line| line.unwrap().strip_prefix(beginning).map(str::to_owned));
+        rest.unwrap_or_else(|| panic!("no line begins with {beginning:?}"))
+    }
+
+    /// With SIGKILL.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+/// The command lines of all processes.
+pub(crate) fn processes() -> Vec<String> {
+    let all = fs::read_dir("/proc").unwrap().flatten();
+    all.filter_map(|entry| fs::read_to_string(entry.path().join("cmdline")).ok()).collect()
 }
 
 /// Some files.
