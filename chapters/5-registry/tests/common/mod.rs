@@ -307,8 +307,11 @@ pub(crate) fn outer_address() -> Option<IpAddr> {
     Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
 }
 
+/// A name, what it needs besides, and the test with that address.
+pub(crate) type OuterCase = (&'static str, &'static [kit::Need], fn(IpAddr));
+
 /// The cases that need such an address; without one, they are named and left out.
-pub(crate) fn with_outer_address(cases: Vec<(&'static str, &[kit::Need], fn(IpAddr))>) -> Vec<kit::Case> {
+pub(crate) fn with_outer_address(cases: Vec<OuterCase>) -> Vec<kit::Case> {
     let Some(ip) = outer_address() else {
         cases.iter().for_each(|(name, ..)| println!("skipped {name}: needs an address other than loopback"));
         return Vec::new();
