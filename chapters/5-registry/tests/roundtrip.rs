@@ -23,6 +23,7 @@ fn main() {
         Case::new("a_pull_that_is_cancelled_ends_at_once", &[], cancelled),
         Case::new("a_server_that_is_dropped_is_gone", &[], dropped),
         Case::new("the_command_line", &[], command_line),
+        Case::new("each_step_is_told_to_who_listens", &[], steps),
     ]);
 }
 
@@ -271,4 +272,63 @@ fn command_line() {
     let (code, _, stderr) = registry(&["push", "--store", "from", "nothing"]);
     assert_eq!(code, Some(1));
     assert!(stderr.contains("no image nothing in") && stderr.contains("docker.io/library/app:1"), "{stderr}");
+}
+
+/// Writes down the calls of the steps.
+struct Listener(Arc<std::sync::Mutex<Vec<String>>>);
+
+impl tracing::Subscriber for Listener {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target() == "step"
+    }
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Fields(String);
+        impl tracing::field::Visit for Fields {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                self.0 += &format!("{}={value:?} ", field.name());
+            }
+        }
+        let mut fields = Fields(String::new());
+        event.record(&mut fields);
+        self.0.lock().unwrap().push(fields.0);
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+fn steps() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = serve(dir.path());
+    let from = store(&dir.path().join("from"));
+    let manifest = parts("app", &[1000, 2000]).put(&from);
+    let heard = Arc::new(std::sync::Mutex::new(Vec::new()));
+    tracing::subscriber::with_default(Listener(heard.clone()), || {
+        let name = reference(&server, "app:1");
+        push(&from, &manifest, &name, &Options::default()).unwrap();
+        pull(&store(&dir.path().join("to")), &name, &Options::default()).unwrap();
+    });
+    let heard = heard.lock().unwrap();
+    let of = |call: &str, part: &str| {
+        let wanted = format!("call=\"{call}\"");
+        heard
+            .iter()
+            .filter(|s| s.contains("section=\"6.3\"") && s.contains(&wanted) && s.contains(part))
+            .count()
+    };
+    // Two layers and a configuration each way, the helpers' steps among them.
+    assert_eq!(
+        (of("HEAD", "/blobs/"), of("PUT", "/blobs/uploads/"), of("PUT", "/manifests/1")),
+        (3, 3, 1),
+        "{heard:#?}"
+    );
+    assert_eq!(
+        (of("GET", "/manifests/1"), of("GET", "blobs/"), of("rename(2)", "index.json")),
+        (1, 3, 1),
+        "{heard:#?}"
+    );
 }
