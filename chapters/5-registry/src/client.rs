@@ -69,6 +69,18 @@ impl<'a> Client<'a> {
         Ok(Client { base, origin, reference, transport, auth, options })
     }
 
+    /// Asks for nothing, to see whether the registry knows us: what `docker login` does.
+    pub fn ping(&self) -> Result<()> {
+        let url = format!("{}/v2/", self.base);
+        let url = url.parse().map_err(|_| Error::Reference(format!("{url:?} is not a URL")))?;
+        let response = self.send(&Method::GET, &url, &[], &Payload::None)?;
+        if response.status().is_success() {
+            Ok(())
+        } else {
+            Err(refusal::read(response, "log in", &self.base))
+        }
+    }
+
     /// The image that all this is about.
     pub fn reference(&self) -> &Reference {
         self.reference

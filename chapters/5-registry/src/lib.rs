@@ -15,7 +15,8 @@
 //!
 //! Beside the way, what production needs: `transport` (TLS, proxies, timeouts), `resume` (a download
 //! that breaks off goes on where it was), `upload` (the same outwards), `refusal` (answers that say no, in docker's words), [`platform`]
-//! (which variant runs where), [`credentials`] (docker's login), and the rooms of the server.
+//! (which variant runs where), [`credentials`] (docker's login), [`list`] (all tags of a repository), `crew` (several at a time), and the
+//! rooms of the server.
 
 pub mod auth;
 pub mod client;
@@ -23,6 +24,7 @@ pub mod credentials;
 
 mod crew;
 mod error;
+pub mod list;
 pub mod manifest;
 pub mod platform;
 pub mod pull;

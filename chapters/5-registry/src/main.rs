@@ -1,4 +1,4 @@
-//! The command line of this chapter: `registry pull`, `push`, `serve`, `inspect`.
+//! The command line of this chapter: `registry pull`, `push`, `serve`, `tags`, `inspect`.
 
 mod bars;
 
@@ -8,7 +8,8 @@ use clap::{Args, Parser, Subcommand};
 use layers::Store;
 use oci_spec::image::Descriptor;
 use registry::{
-    Options, Reference, client::Client, credentials, manifest, platform::Platform, pull, push, server::Server,
+    Options, Reference, client::Client, credentials, list, manifest, platform::Platform, pull, push,
+    server::Server,
 };
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
@@ -53,6 +54,13 @@ enum Command {
         /// Where to listen.
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5000")]
         listen: SocketAddr,
+    },
+    /// List the tags that a repository has in its registry.
+    Tags {
+        /// The repository.
+        name: String,
+        #[command(flatten)]
+        how: How,
     },
     /// Print the manifest that a name means in its registry.
     Inspect {
@@ -119,6 +127,12 @@ fn run(command: Command) -> Result<()> {
             let server = Server::start(listen, &store)?;
             println!("serving {} at http://{}/v2/", store.display(), server.address());
             server.wait();
+        }
+        Command::Tags { name, how } => {
+            let reference = Reference::parse(&name)?;
+            let options = how.options(&reference)?;
+            let client = Client::new(&reference, &options, "pull", &[])?;
+            list::tags(&client)?.iter().for_each(|tag| println!("{tag}"));
         }
         Command::Inspect { name, how } => {
             let reference = Reference::parse(&name)?;

@@ -17,7 +17,7 @@ use layers::Store;
 use oci_spec::image::{Descriptor, ImageConfiguration, ImageManifest};
 use std::{
     collections::HashSet,
-    io::Read,
+    io::{Read, Write},
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -39,9 +39,9 @@ pub fn pull(
     let (top, bytes) = manifest::fetch(&client, reference.target())?;
     say(reference.target(), &format!("Pulling from {}", reference.repository));
     let (descriptor, bytes, image) =
-        choose(&client, top.clone(), bytes, &platform.clone().unwrap_or_else(Platform::host))?;
+        choose(&client, store, top.clone(), bytes, &platform.clone().unwrap_or_else(Platform::host))?;
 
-    let (config, config_bytes) = config(&client, &image)?;
+    let (config, config_bytes) = config(&client, store, &image)?;
     let made_for = Platform::of_config(&config);
     if let Some(wanted) = platform.filter(|wanted| !wanted.runs(&made_for)) {
         return Err(Error::OtherPlatform { name, wanted: wanted.to_string(), has: made_for.to_string() });
@@ -49,8 +49,8 @@ pub fn pull(
     receive(&client, store, image.layers(), progress)?;
 
     // The parts are there. Documents go in now, the one that names the others last.
-    store.put(image.config().media_type().clone(), &config_bytes)?;
-    store.put(descriptor.media_type().clone(), &bytes)?;
+    keep(store, image.config(), &config_bytes)?;
+    keep(store, &descriptor, &bytes)?;
     let whole = store.image(&descriptor)?;
     store.unpack(&whole)?;
     for layer in unique(image.layers()) {
@@ -66,6 +66,7 @@ pub fn pull(
 /// From what the name leads to, to one image: through an index, to the entry for `platform`.
 fn choose(
     client: &Client,
+    store: &Store,
     mut descriptor: Descriptor,
     mut bytes: Vec<u8>,
     platform: &Platform,
@@ -81,6 +82,10 @@ fn choose(
                 index.manifests().iter().filter_map(Platform::of_entry).map(|p| p.to_string()).collect();
             Error::Platform { name: name.clone(), wanted: platform.to_string(), has: has.join(", ") }
         })?;
+        if let Some(bytes_here) = here(store, entry) {
+            (descriptor, bytes) = (entry.clone(), bytes_here);
+            continue;
+        }
         let (found, found_bytes) = manifest::fetch(client, entry.digest().as_ref())?;
         if found.size() != entry.size() || found.media_type() != entry.media_type() {
             let why = format!("the index says {} of {} bytes", entry.media_type(), entry.size());
@@ -91,8 +96,22 @@ fn choose(
     Err(Error::Untrusted { what: format!("the index of {name}"), why: "it leads from index to index".into() })
 }
 
+/// Puts a document into the store, under the digest by which it is known: not always the store's own kind.
+fn keep(store: &Store, document: &Descriptor, bytes: &[u8]) -> Result<()> {
+    let mut ingest = store.ingest()?;
+    let doing = || format!("write {} into the store", document.digest());
+    ingest.write_all(bytes).map_err(|source| Error::Io { doing: doing(), source })?;
+    ingest.commit(document.media_type().clone(), Some(document))?;
+    Ok(())
+}
+
+/// A document that is in the store already, and right.
+fn here(store: &Store, document: &Descriptor) -> Option<Vec<u8>> {
+    store.has(document).then(|| store.read(document).ok()).flatten()
+}
+
 /// Fetches the configuration, and checks that it belongs to this manifest.
-fn config(client: &Client, image: &ImageManifest) -> Result<(ImageConfiguration, Vec<u8>)> {
+fn config(client: &Client, store: &Store, image: &ImageManifest) -> Result<(ImageConfiguration, Vec<u8>)> {
     let blob = image.config();
     let untrusted = |why: String| Error::Untrusted {
         what: format!("the configuration of {}", client.reference().familiar()),
@@ -101,24 +120,30 @@ fn config(client: &Client, image: &ImageManifest) -> Result<(ImageConfiguration,
     if blob.size() > manifest::LIMIT {
         return Err(untrusted(format!("it has {} bytes, and {} are allowed", blob.size(), manifest::LIMIT)));
     }
-    let mut bytes = Vec::new();
-    let never = AtomicBool::new(false);
-    let mut download = Download::new(client, blob, &|_| {}, &never);
-    let read = download.read_to_end(&mut bytes);
-    if let Some(failure) = download.failure.take() {
-        return Err(failure);
-    }
-    read.map_err(|e| untrusted(e.to_string()))?;
-    if manifest::digest(blob.digest().algorithm(), &bytes).as_ref() != Some(blob.digest()) {
-        return Err(untrusted(format!("its digest is not {}", blob.digest())));
-    }
+    let bytes = match here(store, blob) {
+        Some(bytes) => bytes,
+        None => {
+            let mut bytes = Vec::new();
+            let never = AtomicBool::new(false);
+            let mut download = Download::new(client, blob, &|_| {}, &never);
+            let read = download.read_to_end(&mut bytes);
+            if let Some(failure) = download.failure.take() {
+                return Err(failure);
+            }
+            read.map_err(|e| untrusted(e.to_string()))?;
+            if manifest::digest(blob.digest().algorithm(), &bytes).as_ref() != Some(blob.digest()) {
+                return Err(untrusted(format!("its digest is not {}", blob.digest())));
+            }
+            tracing::info!(target: "step", section = "6.3", call = "GET", "blobs/{}: the configuration", blob.digest());
+            bytes
+        }
+    };
     let config: ImageConfiguration =
         serde_json::from_slice(&bytes).map_err(|e| untrusted(format!("it cannot be read: {e}")))?;
     let (said, found) = (config.rootfs().diff_ids().len(), image.layers().len());
     if said != found {
         return Err(untrusted(format!("it speaks of {said} layers, and the manifest of {found}")));
     }
-    tracing::info!(target: "step", section = "6.3", call = "GET", "blobs/{}: the configuration", blob.digest());
     Ok((config, bytes))
 }
 

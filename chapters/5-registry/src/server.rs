@@ -29,14 +29,15 @@ use answer::{Code, refusal};
 use http::{Answer, Connection, Request};
 use layers::Store;
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     path::Path,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
+    time::Duration,
 };
 use uploads::Uploads;
 
@@ -55,8 +56,22 @@ pub struct Server {
 #[derive(Default)]
 struct Shared {
     stop: AtomicBool,
-    /// The sockets of those connected, to hang up on them at the end.
-    clients: Mutex<HashMap<usize, TcpStream>>,
+    /// Those connected, in the order in which they came, to hang up on them.
+    clients: Mutex<BTreeMap<usize, Client>>,
+}
+
+/// One of them.
+struct Client {
+    socket: TcpStream,
+    /// It has asked nothing that is not answered.
+    idle: Arc<AtomicBool>,
+}
+
+impl Client {
+    /// Its thread reads or writes in vain, and ends.
+    fn hang_up(&self) {
+        let _ = self.socket.shutdown(Shutdown::Both);
+    }
 }
 
 impl Server {
@@ -99,9 +114,7 @@ impl Drop for Server {
         self.shared.stop.store(true, Ordering::SeqCst);
         // The listener sleeps in accept(2) until someone comes.
         let _ = TcpStream::connect(self.address);
-        for client in self.shared.clients.lock().unwrap_or_else(PoisonError::into_inner).values() {
-            let _ = client.shutdown(Shutdown::Both);
-        }
+        self.shared.clients.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(Client::hang_up);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -118,49 +131,46 @@ struct Registry<'a> {
 
 /// Gives each client a thread.
 fn accept(listener: &TcpListener, registry: &Registry, shared: &Shared) {
-    let count = AtomicUsize::new(0);
-    let lock = || shared.clients.lock().unwrap_or_else(PoisonError::into_inner);
+    let clients = || shared.clients.lock().unwrap_or_else(PoisonError::into_inner);
     std::thread::scope(|scope| {
-        for (id, stream) in listener.incoming().enumerate() {
+        for (id, socket) in listener.incoming().enumerate() {
             if shared.stop.load(Ordering::SeqCst) {
                 return;
             }
-            let stream = match stream {
-                Ok(stream) => stream,
-                Err(_) => {
-                    // No descriptors left: some come back when others are done.
-                    std::thread::sleep(std::time::Duration::from_millis(50));
-                    continue;
-                }
+            let Ok((socket, ours)) = socket.and_then(|socket| Ok((socket.try_clone()?, socket))) else {
+                // No descriptors left: some come back when others are done.
+                std::thread::sleep(Duration::from_millis(50));
+                continue;
             };
-            let Ok(handle) = stream.try_clone() else { continue };
-            if count.fetch_add(1, Ordering::Relaxed) >= CLIENTS {
-                count.fetch_sub(1, Ordering::Relaxed);
-                continue; // Dropped, and so hung up on; it may come again.
+            if clients().len() >= CLIENTS {
+                // Room is made by who has been idle longest. If no one is, the new one may come again.
+                match clients().values().find(|client| client.idle.load(Ordering::Relaxed)) {
+                    Some(client) => client.hang_up(),
+                    None => continue,
+                }
             }
-            lock().insert(id, handle);
-            let count = &count;
+            let idle = Arc::new(AtomicBool::new(true));
+            clients().insert(id, Client { socket, idle: idle.clone() });
             let served = std::thread::Builder::new().spawn_scoped(scope, move || {
-                let _ = converse(stream, registry);
-                lock().remove(&id);
-                count.fetch_sub(1, Ordering::Relaxed);
+                let _ = converse(ours, registry, &idle);
+                clients().remove(&id);
             });
             if served.is_err() {
-                lock().remove(&id);
-                count.fetch_sub(1, Ordering::Relaxed);
+                clients().remove(&id);
             }
             // The server may have been stopped between the check above and the insert.
             if shared.stop.load(Ordering::SeqCst) {
-                lock().values().for_each(|client| drop(client.shutdown(Shutdown::Both)));
+                clients().values().for_each(Client::hang_up);
             }
         }
     });
 }
 
 /// Answers one client's requests until it goes.
-fn converse(stream: TcpStream, registry: &Registry) -> std::io::Result<()> {
-    let mut connection = Connection::new(stream)?;
+fn converse(socket: TcpStream, registry: &Registry, idle: &AtomicBool) -> std::io::Result<()> {
+    let mut connection = Connection::new(socket)?;
     while let Some(request) = connection.request()? {
+        idle.store(false, Ordering::Relaxed);
         match request {
             Ok(request) => {
                 let answer = registry.route(&request, &mut connection).unwrap_or_else(|answer| answer);
@@ -170,6 +180,7 @@ fn converse(stream: TcpStream, registry: &Registry) -> std::io::Result<()> {
             }
             Err(answer) => connection.answer(answer, false)?,
         }
+        idle.store(true, Ordering::Relaxed);
     }
     Ok(())
 }

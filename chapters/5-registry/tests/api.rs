@@ -29,6 +29,8 @@ fn main() {
         Case::new("tags_manifests_and_blobs_are_deleted", &[], delete),
         Case::new("names_and_digests_are_never_paths", &[], names),
         Case::new("idle_and_slow_clients_keep_no_one_waiting", &[], slow),
+        Case::new("a_crowd_of_idle_clients_makes_room", &[], crowded),
+        Case::new("garbage_is_survived", &[], garbage),
         Case::new("a_layout_that_others_made_is_served", &[], foreign_layout),
     ]);
 }
@@ -410,6 +412,64 @@ fn slow() {
         assert_eq!(api.get(&format!("/v2/a/b/blobs/{digest}")).body, b"quick");
     }
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+fn crowded() {
+    let api = api();
+    let digest = api.blob("a/b", b"quick");
+    // More than it holds, and all of them silent: the oldest make room.
+    let held: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(api.server.address()).unwrap()).collect();
+    let begun = Instant::now();
+    assert_eq!(api.get(&format!("/v2/a/b/blobs/{digest}")).body, b"quick");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    drop(held);
+}
+
+fn garbage() {
+    let api = api();
+    let mut seed = 1_u64;
+    let mut random = || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed
+    };
+    let words = [
+        "GET ",
+        "PUT ",
+        "/v2/",
+        "a/b",
+        "/blobs/uploads/",
+        " HTTP/1.1",
+        "\r\n",
+        "Content-Length: ",
+        "99",
+        "-1",
+        "Transfer-Encoding: chunked\r\n",
+        "\r\n\r\n",
+        "0\r\n\r\n",
+        "Expect: 100-continue\r\n",
+        "Range: bytes=",
+        "\0",
+        ":",
+        "ü",
+    ];
+    for _ in 0..300 {
+        let mut stream = TcpStream::connect(api.server.address()).unwrap();
+        let text: String =
+            (0..random() % 20).map(|_| words[(random() % words.len() as u64) as usize]).collect();
+        let _ = stream.write_all(text.as_bytes());
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let mut answer = Vec::new();
+        let ended = stream.read_to_end(&mut answer);
+        let hung = ended.is_err_and(|e| {
+            matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
+        });
+        assert!(!hung, "{text:?} keeps the server waiting");
+        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 "), "{text:?}");
+    }
+    assert_eq!(api.get("/v2/").status, 200);
 }
 
 fn foreign_layout() {

@@ -42,6 +42,8 @@ fn main() {
         Case::new("an_identity_token_is_exchanged", &[], identity_token),
         Case::new("a_wrong_password_is_told_so", &[], wrong_password),
         Case::new("nobody_there_is_told_so", &[], nobody),
+        Case::new("tags_come_in_pages_but_not_for_ever", &[], pages),
+        Case::new("a_login_is_tried", &[], login),
         Case::new("a_broken_push_goes_on_in_chunks", &[], chunks),
     ]);
     kit::run(cases);
@@ -519,4 +521,34 @@ fn chunks() {
     let store = store(dir.path());
     push(&store, &image.put(&store), &script.reference("app:1"), &Options::default()).unwrap();
     assert!(*whole.lock().unwrap() == blob, "what arrived is what was sent");
+}
+
+fn pages() {
+    let script = Script::start(|asked| match asked.path.as_str() {
+        "/v2/app/tags/list" => {
+            Reply::new(200, br#"{"tags":["a","b\u001b"]}"#).header("Link", "<?last=a>; rel=\"next\"")
+        }
+        "/v2/app/tags/list?last=a" => Reply::new(200, br#"{"tags":["c"]}"#),
+        "/v2/ever/tags/list" => Reply::new(200, b"{}").header("Link", "</v2/ever/tags/list>; rel=\"next\""),
+        _ => Reply::new(200, b"{}"),
+    });
+    let options = Options::default();
+    let tags = |name: &str| {
+        let reference = script.reference(name);
+        registry::list::tags(&registry::client::Client::new(&reference, &options, "pull", &[]).unwrap())
+    };
+    assert_eq!(tags("app").unwrap(), ["a", "c"]);
+    assert!(tags("ever").unwrap_err().to_string().contains("on and on"));
+}
+
+fn login() {
+    let script = Script::start(|asked| with_password(asked, |_| Reply::new(200, b"{}")));
+    let reference = script.reference("any");
+    let ping =
+        |options: &Options| registry::client::Client::new(&reference, options, "pull", &[]).unwrap().ping();
+    ping(&known()).unwrap();
+    assert!(ping(&Options::default()).unwrap_err().to_string().contains("no basic auth credentials"));
+    let mut wrong = known();
+    wrong.credentials.as_mut().unwrap().password = "wrong".into();
+    assert!(ping(&wrong).unwrap_err().to_string().contains("docker login"));
 }

@@ -260,6 +260,7 @@ fn command_line() {
     assert_eq!(code, Some(0));
     assert!(stdout.contains(&format!("Status: Downloaded newer image for {name}\n")), "{stdout}");
     assert_eq!(stdout.lines().last(), Some(name.as_str()));
+    assert_eq!(registry(&["tags", &name]), (Some(0), "1\n".into(), String::new()));
     let (code, stdout, _) = registry(&["inspect", &name]);
     assert_eq!(code, Some(0));
     assert!(stdout.contains("\"schemaVersion\": 2"), "{stdout}");

@@ -1,7 +1,16 @@
 //! Side room: the body of a request (RFC 9112, sections 6 and 7), read as it comes.
 
 use super::http::{Connection, DRAIN, HEADERS};
-use std::io::{self, Read, Write};
+use std::{
+    io::{self, Read, Write},
+    time::{Duration, Instant},
+};
+
+/// Reads of less go through the buffer.
+const SMALL: usize = 4096;
+/// In so long, at least so much must come.
+const PACE_TIME: Duration = Duration::from_secs(60);
+const PACE_BYTES: usize = 16 << 10;
 
 /// What is left of a request's body.
 #[derive(Clone, Copy)]
@@ -35,8 +44,15 @@ impl Connection {
             self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
         }
         let room = out.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        if self.at == self.buffer.len() && room < SMALL {
+            // Not one system call for each byte of a line.
+            self.buffer.resize(SMALL, 0);
+            let count = self.stream.read(&mut self.buffer)?;
+            self.buffer.truncate(count);
+            self.at = 0;
+        }
         let waiting = &self.buffer[self.at..];
-        let count = if waiting.is_empty() {
+        let count = if waiting.is_empty() && room >= SMALL {
             self.stream.read(&mut out[..room])?
         } else {
             let count = room.min(waiting.len());
@@ -44,6 +60,7 @@ impl Connection {
             self.at += count;
             count
         };
+        self.keep_pace(count)?;
         if count == 0 && room > 0 {
             return Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
@@ -51,6 +68,21 @@ impl Connection {
             ));
         }
         Ok(count)
+    }
+
+    /// Slow is allowed, a trickle that holds a thread for ever is not.
+    fn keep_pace(&mut self, count: usize) -> io::Result<()> {
+        let (since, bytes) = &mut self.pace;
+        *bytes += count;
+        let elapsed = since.elapsed();
+        if elapsed < PACE_TIME {
+            return Ok(());
+        }
+        if *bytes < PACE_BYTES {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "the client sends too slowly"));
+        }
+        self.pace = (Instant::now(), 0);
+        Ok(())
     }
 
     /// A line of the chunked coding, without its end.

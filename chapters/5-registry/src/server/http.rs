@@ -30,6 +30,8 @@ pub(super) struct Connection {
     pub(super) body: Body,
     /// The client waits for `100 Continue` before it sends the body.
     pub(super) hesitant: bool,
+    /// Since when the body is watched, and how much of it has come since.
+    pub(super) pace: (Instant, usize),
     /// Nothing more can be read after this.
     pub(super) close: bool,
 }
@@ -96,6 +98,7 @@ impl Connection {
             at: 0,
             body: Body::Sized(0),
             hesitant: false,
+            pace: (Instant::now(), 0),
             close: false,
         })
     }
@@ -116,6 +119,7 @@ impl Connection {
                 Ok(httparse::Status::Complete(length)) => {
                     let request = self.understand(&mut head_of(&head));
                     self.at = length;
+                    self.pace = (Instant::now(), 0);
                     self.close |= request.is_err();
                     return Ok(Some(request));
                 }
