@@ -197,6 +197,7 @@ impl Drop for Script {
 }
 
 fn serve(stream: &TcpStream, answer: &dyn Fn(&Asked) -> Reply, log: &Mutex<Vec<Asked>>) -> Option<()> {
+    stream.set_nodelay(true).ok()?;
     let mut reader = BufReader::new(stream);
     loop {
         let mut line = String::new();
