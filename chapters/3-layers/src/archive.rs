@@ -6,8 +6,9 @@
 
 use crate::{
     Error, Result, Store,
+    document::parse,
     error::Doing,
-    image::{Compression, document_kind, parse},
+    image::{Compression, document_kind},
     pack::Packer,
     tarball::{Entry, Kind, Reader, write_header, write_padding},
     unpack::CHUNK,

@@ -4,6 +4,7 @@ use anyhow::{Context, Result, bail};
 use layers::{
     Image, Store,
     bundle::{self, Overrides},
+    compare::{commit_changes, compare},
     diff::{self, Kind},
     root::Root,
     stack::Stack,
@@ -69,8 +70,8 @@ pub(crate) fn commit(
     let layer = match (&base, is_bundle) {
         (Some(base), true) => {
             let root = Root::open(&changed.join("rootfs"))?;
-            let changes = diff::compare(&root, &Stack::open(&store.unpack(base)?)?)?;
-            diff::commit_changes(store, &root, &changes)?
+            let changes = compare(&root, &Stack::open(&store.unpack(base)?)?)?;
+            commit_changes(store, &root, &changes)?
         }
         _ => diff::commit(store, changed)?,
     };
@@ -85,7 +86,7 @@ pub(crate) fn changes(store: &Store, changed: &Path, onto: Option<Image>) -> Res
     let lower = base.as_ref().map(|base| store.unpack(base)).transpose()?.unwrap_or_default();
     if is_bundle {
         let root = Root::open(&changed.join("rootfs"))?;
-        let changes = diff::compare(&root, &Stack::open(&lower)?)?;
+        let changes = compare(&root, &Stack::open(&lower)?)?;
         return Ok(changes.into_iter().map(|(path, kind)| (kind, path)).collect());
     }
     Ok(diff::changes(changed, &lower)?)

@@ -6,31 +6,16 @@
 
 use crate::{
     Result, Store,
-    attributes::Attributes,
-    error::Doing,
-    image::Compression,
     pack::{Options, Packer},
-    pipe::Pipe,
-    receive::join,
-    root::{Next, Root, Visit, kind},
+    root::{Next, Root, kind},
     stack::{Stack, is_opaque, is_whiteout},
-    store::sha256_digest,
 };
-use flate2::{Compression as Level, GzBuilder};
-use nix::{
-    fcntl::{OFlag, openat, readlinkat},
-    sys::stat::{FileStat, Mode, SFlag},
-};
+use nix::{fcntl::OFlag, sys::stat::SFlag};
 use oci_spec::image::{Descriptor, Digest};
-use sha2::Digest as _;
 use std::{
     collections::BTreeMap,
-    ffi::OsString,
-    io::{self, BufWriter, Write},
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::AsFd,
     path::{Path, PathBuf},
-    sync::mpsc::{SyncSender, sync_channel},
-    thread,
 };
 
 /// What happened to a path.
@@ -124,131 +109,8 @@ pub fn commit(store: &Store, upper: &Path) -> Result<(Descriptor, Digest)> {
     })
 }
 
-/// What a changed copy of a stack (a bundle's root, unpacked without overlay) changes over it: found by
-/// looking at every file. Type, mode, owner, size, time, link text and xattrs are compared, never content.
-pub fn compare(root: &Root, below: &Stack) -> Result<BTreeMap<PathBuf, Kind>> {
-    let mut changes = BTreeMap::new();
-    root.walk(Path::new("/"), &mut |visit| {
-        let path = visit.path.to_owned();
-        let is_dir = kind(&visit.stat) == SFlag::S_IFDIR;
-        let before = below.find(visit.path)?;
-        match &before {
-            None => drop(changes.insert(path.clone(), Kind::Added)),
-            Some(before) if visit.path != Path::new("/") => {
-                let fd = openat(visit.dir, visit.name, OFlag::O_PATH | OFlag::O_NOFOLLOW, Mode::empty())
-                    .doing(|| format!("compare {}", path.display()))?;
-                let size = |stat: &FileStat| if is_dir { 0 } else { stat.st_size };
-                if kind(&before.stat) != kind(&visit.stat)
-                    || size(&before.stat) != size(&visit.stat)
-                    || before.stat.st_rdev != visit.stat.st_rdev
-                    || Attributes::read(before.fd.as_fd(), &before.stat)
-                        != Attributes::read(fd.as_fd(), &visit.stat)
-                    || link_text(before.fd.as_fd()) != link_text(fd.as_fd())
-                {
-                    changes.insert(path.clone(), Kind::Modified);
-                }
-            }
-            Some(_) => (),
-        }
-        if is_dir && before.is_some_and(|before| kind(&before.stat) == SFlag::S_IFDIR) {
-            for name in below.names(visit.path)? {
-                let gone = path.join(name);
-                if !root.exists(&gone) {
-                    changes.insert(gone, Kind::Deleted);
-                }
-            }
-        }
-        Ok(Next::Into)
-    })?;
-    Ok(changes)
-}
-
-/// Packs what [`compare`] found as a layer.
-pub fn commit_changes(
-    store: &Store,
-    root: &Root,
-    changes: &BTreeMap<PathBuf, Kind>,
-) -> Result<(Descriptor, Digest)> {
-    let options = Options { owner: image_owner(), ..Options::default() };
-    store.write_layer(|out| {
-        let mut packer = Packer::new(out);
-        for (path, what) in changes {
-            let inside = path.strip_prefix("/").unwrap_or(path);
-            if *what == Kind::Deleted {
-                packer.whiteout(inside)?;
-                continue;
-            }
-            let (dir, name) = root.parent(path)?;
-            let stat = root.lstat(path)?;
-            packer.visit(&Visit { path, dir: dir.as_fd(), name: &name, stat }, inside, &options)?;
-        }
-        packer.finish().map(drop)
-    })
-}
-
 /// Whose a layer's files are: of root's making, whose they are; what an ordinary user made is theirs here,
 /// for they can give nothing away, and root's in the image.
-fn image_owner() -> Option<(u32, u32)> {
+pub(crate) fn image_owner() -> Option<(u32, u32)> {
     (!nix::unistd::geteuid().is_root()).then_some((0, 0))
-}
-
-/// Where a link points; nothing if it is none.
-fn link_text(fd: BorrowedFd) -> Option<OsString> {
-    readlinkat(fd, "").ok()
-}
-
-impl Store {
-    /// Stores the tar that `write` writes as a layer: hashed for its diff ID, compressed, hashed for its
-    /// digest, all in one pass, the compressing on a thread of its own.
-    pub fn write_layer(
-        &self,
-        write: impl FnOnce(&mut dyn Write) -> Result<()>,
-    ) -> Result<(Descriptor, Digest)> {
-        let mut ingest = self.ingest()?;
-        let mut hash = sha2::Sha256::new();
-        let doing = || "compress a layer".to_string();
-        thread::scope(|scope| -> Result<()> {
-            let (plain, compressor) = sync_channel(16);
-            let ingest = &mut ingest;
-            let compress = scope.spawn(move || {
-                // No name and no time in gzip's header: they would make equal layers differ.
-                let mut gzip = GzBuilder::new().write(BufWriter::with_capacity(1 << 16, ingest), LEVEL);
-                io::copy(&mut Pipe::new(compressor), &mut gzip).doing(doing)?;
-                gzip.finish().doing(doing)?.flush().doing(doing)
-            });
-            let mut out = BufWriter::with_capacity(crate::unpack::CHUNK, Tee { hash: &mut hash, plain });
-            let written = write(&mut out).and_then(|()| out.flush().doing(doing));
-            drop(out);
-            join(compress).and(written)
-        })?;
-        let blob = ingest.commit(Compression::Gzip.media_type(), None)?;
-        let diff_id = sha256_digest(hash)?;
-        tracing::info!(target: "step", section = "5.1", call = "rename(2)", "layer {} is in the store", blob.digest());
-        Ok((blob, diff_id))
-    }
-
-    /// Stores a tar (compressed or not) that is to be a layer as it is. Returns the blob and its diff ID.
-    pub fn write_tar(&self, mut tar: impl io::Read) -> Result<(Descriptor, Digest)> {
-        self.write_layer(|out| io::copy(&mut tar, out).map(drop).doing(|| "read a layer".into()))
-    }
-}
-
-/// Fast rather than small: a layer is compressed once for every build, and a registry can be told better.
-const LEVEL: Level = Level::new(1);
-
-/// Hashes, and hands over to the compressing thread.
-struct Tee<'a> {
-    hash: &'a mut sha2::Sha256,
-    plain: SyncSender<Vec<u8>>,
-}
-
-impl Write for Tee<'_> {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.hash.update(buf);
-        self.plain.send(buf.to_vec()).map_err(|_| io::ErrorKind::BrokenPipe)?;
-        Ok(buf.len())
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

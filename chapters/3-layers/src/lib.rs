@@ -18,9 +18,14 @@
 //!
 //! | module | what it is for |
 //! |---|---|
+//! | `digest`, `ingest` | a blob's name; a blob on its way into the store |
 //! | `names` | index.json: names that point to manifests |
+//! | `document`, `compression` | what a blob is, told by its content |
 //! | `receive`, `pipe` | a layer received, stored and unpacked in one pass over three threads |
+//! | `unpacked` | unpacked layers, by chain ID |
 //! | `settle`, [`stack`] | what a layer needs of those below it, looked up without a mount |
+//! | `write_layer`, `assemble` | a tar as a layer in the store, and an image made with it |
+//! | [`compare`] | what changed, without overlay to tell |
 //! | [`attributes`] | owner, mode, times and xattrs, in the one order that works |
 //! | [`tarball`], `sparse` | what a tar is, read and written |
 //! | [`pack`] | a directory as a tar |
@@ -32,12 +37,18 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
 pub mod archive;
+mod assemble;
 pub mod attributes;
 pub mod bundle;
+pub mod compare;
+mod compression;
 pub mod diff;
+mod digest;
+mod document;
 mod error;
 pub mod gc;
 pub mod image;
+mod ingest;
 mod names;
 pub mod overlay;
 pub mod pack;
@@ -51,7 +62,9 @@ pub mod stack;
 pub mod store;
 pub mod tarball;
 pub mod unpack;
+mod unpacked;
 pub mod users;
+mod write_layer;
 
 pub use error::{Error, Result};
 pub use image::Image;

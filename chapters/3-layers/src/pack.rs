@@ -138,7 +138,8 @@ impl<W: Write> Packer<W> {
         if options.overlay && visit.name.as_bytes().starts_with(WHITEOUT) {
             return Err(Error::Entry {
                 entry: path.display().to_string(),
-                why: "in a layer, a name that begins with .wh. deletes what is below; call it otherwise".into(),
+                why: "in a layer, a name that begins with .wh. deletes what is below; call it otherwise"
+                    .into(),
             });
         }
         let entry_kind = match kind(stat) {

@@ -8,23 +8,22 @@
 
 use crate::{Error, Result, error::Doing};
 use nix::{
-    dir::Dir,
     errno::Errno,
-    fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat},
-    sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat},
-    unistd::{UnlinkatFlags, symlinkat, unlinkat},
+    fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat},
+    sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat},
+    unistd::symlinkat,
 };
 use std::{
     collections::VecDeque,
-    ffi::{OsStr, OsString},
+    ffi::OsString,
     fs::File,
     io::Read,
-    os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::ffi::{OsStrExt, OsStringExt},
-    },
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Component, Path, PathBuf},
 };
+
+pub(crate) use remove::remove_at;
+pub use walk::{Next, Visit};
 
 /// As many links as the kernel follows in one path (path_resolution(7)).
 const MAX_LINKS: u32 = 40;
@@ -267,41 +266,6 @@ impl Root {
         remove_at(parent.as_fd(), &name).doing(|| format!("remove {} in the root", path.display()))
     }
 
-    /// Visits what is at `path` and, in the order of their names, everything below it; each directory
-    /// before what is in it. Links are shown, never followed.
-    pub fn walk(&self, path: &Path, visit: &mut dyn FnMut(&Visit) -> Result<Next>) -> Result<()> {
-        let real = self.resolve_parent(path)?;
-        let mut todo = vec![real];
-        let mut parent: Option<(PathBuf, OwnedFd)> = None;
-        while let Some(path) = todo.pop() {
-            let doing = || format!("walk {}", path.display());
-            // One descriptor at a time, however deep the tree; no link can have come between. Most often
-            // it is the one of the last visit: files come directory by directory.
-            let (above, name) = match (path.parent(), path.file_name()) {
-                (Some(above), Some(name)) => (above, name.to_owned()),
-                _ => (Path::new("/"), OsString::from(".")),
-            };
-            let parent = match parent.take().filter(|(at, _)| at == above) {
-                Some(same) => parent.insert(same),
-                None => {
-                    let dir = self.open_with(above, OFlag::O_PATH | OFlag::O_DIRECTORY, 0)?;
-                    parent.insert((above.to_owned(), dir))
-                }
-            };
-            let parent = parent.1.as_fd();
-            let stat = match fstatat(parent, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
-                Err(Errno::ENOENT) => continue, // it went while we walked: a living root
-                other => other.doing(doing)?,
-            };
-            let next = visit(&Visit { path: &path, dir: parent, name: &name, stat })?;
-            if next == Next::Into && kind(&stat) == SFlag::S_IFDIR {
-                let names = names(parent, &name).doing(doing)?;
-                todo.extend(names.into_iter().rev().map(|name| path.join(name)));
-            }
-        }
-        Ok(())
-    }
-
     /// `path` with the links of all but its last component followed.
     fn resolve_parent(&self, path: &Path) -> Result<PathBuf> {
         match path.file_name() {
@@ -309,28 +273,6 @@ impl Root {
             None => self.resolve(path),
         }
     }
-}
-
-/// What [`Root::walk`] shows.
-#[derive(Debug)]
-pub struct Visit<'a> {
-    /// Where it is, from the root (`/etc/passwd`).
-    pub path: &'a Path,
-    /// The directory that holds it.
-    pub dir: BorrowedFd<'a>,
-    /// Its name in `dir` (`.` for the root itself).
-    pub name: &'a OsStr,
-    /// What it is; of a link, the link itself.
-    pub stat: FileStat,
-}
-
-/// What [`Root::walk`] does next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// If this is a directory, visit what is in it.
-    Into,
-    /// Leave out what is below.
-    Skip,
 }
 
 /// The file type of a stat.
@@ -361,73 +303,6 @@ fn components(path: &Path) -> impl Iterator<Item = OsString> {
     })
 }
 
-/// The names in a directory, sorted by their bytes.
-fn names(parent: BorrowedFd, name: &OsStr) -> nix::Result<Vec<OsString>> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let mut names = Vec::new();
-    for entry in Dir::openat(parent, name, flags, Mode::empty())?.iter() {
-        let bytes = entry?.file_name().to_bytes().to_vec();
-        if bytes != b"." && bytes != b".." {
-            names.push(OsString::from_vec(bytes));
-        }
-    }
-    names.sort_unstable_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
-    Ok(names)
-}
-
-/// How deep [`remove_at`] holds directories open; what lies deeper is first moved up.
-const MAX_OPEN: usize = 64;
-
-/// Removes `name` in `parent`, whatever it is, and never anything else.
-pub(crate) fn remove_at(parent: BorrowedFd, name: &OsStr) -> nix::Result<()> {
-    match unlinkat(parent, name, UnlinkatFlags::NoRemoveDir) {
-        Ok(()) | Err(Errno::ENOENT) => Ok(()),
-        // Linux says EISDIR for a directory; POSIX allows EPERM.
-        Err(Errno::EISDIR | Errno::EPERM) => remove_dir(parent, name, parent, MAX_OPEN),
-        Err(errno) => Err(errno),
-    }
-}
-
-fn remove_dir(parent: BorrowedFd, name: &OsStr, top: BorrowedFd, depth: usize) -> nix::Result<()> {
-    if depth == 0 {
-        // Too deep to hold one descriptor per level: bring it up, and begin again from there.
-        let aside = OsString::from(format!(".remove-{}-{}", std::process::id(), fresh()));
-        nix::fcntl::renameat(parent, name, top, aside.as_os_str())?;
-        return remove_dir(top, &aside, top, MAX_OPEN);
-    }
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let dir = match openat(parent, name, flags, Mode::empty()) {
-        // Ours, but closed to us (an ordinary user removing a layer with a directory of mode 0).
-        Err(Errno::EACCES) => {
-            let path = openat(parent, name, OFlag::O_PATH | OFlag::O_NOFOLLOW, Mode::empty())?;
-            chmod_path(path.as_fd(), 0o700)?;
-            openat(parent, name, flags, Mode::empty())?
-        }
-        other => other?,
-    };
-    let mut opened = false;
-    for entry in names(dir.as_fd(), OsStr::new("."))? {
-        loop {
-            match unlinkat(&dir, entry.as_os_str(), UnlinkatFlags::NoRemoveDir) {
-                Ok(()) | Err(Errno::ENOENT) => break,
-                Err(Errno::EISDIR | Errno::EPERM) => {
-                    remove_dir(dir.as_fd(), &entry, top, depth - 1)?;
-                    break;
-                }
-                Err(Errno::EACCES) if !opened => {
-                    fchmod(&dir, Mode::from_bits_truncate(0o700))?;
-                    opened = true;
-                }
-                Err(errno) => return Err(errno),
-            }
-        }
-    }
-    match unlinkat(parent, name, UnlinkatFlags::RemoveDir) {
-        Ok(()) | Err(Errno::ENOENT) => Ok(()),
-        Err(errno) => Err(errno),
-    }
-}
-
 /// chmod(2) on exactly what an `O_PATH` descriptor holds: the link in /proc leads to that file and no
 /// other, where a path could have been swapped for a link (CVE-2021-32760).
 pub(crate) fn chmod_path(fd: BorrowedFd, mode: u32) -> nix::Result<()> {
@@ -452,105 +327,7 @@ pub(crate) fn fresh() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
+mod remove;
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::os::unix::fs::symlink;
-
-    fn root() -> (tempfile::TempDir, Root) {
-        let dir = tempfile::tempdir().unwrap();
-        let inside = dir.path().join("root");
-        std::fs::create_dir_all(inside.join("etc")).unwrap();
-        std::fs::write(inside.join("etc/passwd"), "inside").unwrap();
-        std::fs::write(dir.path().join("secret"), "outside").unwrap();
-        let root = Root::open(&inside).unwrap();
-        (dir, root)
-    }
-
-    #[test]
-    fn links_and_dots_stay_inside() {
-        let (dir, root) = root();
-        let inside = dir.path().join("root");
-        symlink("/etc/passwd", inside.join("absolute")).unwrap();
-        symlink("../../../../etc/passwd", inside.join("dots")).unwrap();
-        symlink(dir.path().join("secret"), inside.join("host")).unwrap();
-        for path in ["absolute", "dots", "/../../etc/passwd", "etc/../../etc/passwd"] {
-            let mut text = String::new();
-            root.read(Path::new(path)).unwrap().read_to_string(&mut text).unwrap();
-            assert_eq!(text, "inside", "{path}");
-        }
-        assert_eq!(root.read(Path::new("host")).unwrap_err().errno(), Some(Errno::ENOENT));
-    }
-
-    #[test]
-    fn directories_are_made_where_a_dangling_link_points() {
-        let (dir, root) = root();
-        symlink("/run", dir.path().join("root/var-run")).unwrap();
-        let mut made = vec![];
-        root.make_dirs(Path::new("/var-run/a/b"), 0o755, &mut |p| made.push(p.to_owned())).unwrap();
-        assert!(dir.path().join("root/run/a/b").is_dir());
-        assert_eq!(made, [Path::new("/run"), Path::new("/run/a"), Path::new("/run/a/b")]);
-        assert!(!Path::new("/run/a/b").exists());
-    }
-
-    #[test]
-    fn a_link_loop_ends() {
-        let (dir, root) = root();
-        symlink("loop", dir.path().join("root/loop")).unwrap();
-        assert_eq!(root.resolve(Path::new("/loop/x")).unwrap_err().errno(), Some(Errno::ELOOP));
-    }
-
-    #[test]
-    fn a_fifo_is_not_waited_for() {
-        let (dir, root) = root();
-        nix::unistd::mkfifo(&dir.path().join("root/fifo"), Mode::from_bits_truncate(0o600)).unwrap();
-        assert!(matches!(root.read(Path::new("fifo")), Err(Error::Entry { .. })));
-    }
-
-    #[test]
-    fn removing_never_follows_and_reaches_any_depth() {
-        let (dir, root) = root();
-        let inside = dir.path().join("root");
-        std::fs::create_dir(inside.join("tree")).unwrap();
-        symlink(dir.path(), inside.join("tree/link")).unwrap();
-        // Deeper than PATH_MAX allows to say in one path.
-        let mut here = Root::open(&inside.join("tree")).unwrap();
-        for _ in 0..3000 {
-            let next = here.mkdir_all(Path::new("abcdefghij"), 0o755).unwrap();
-            here = Root::from(next);
-        }
-        root.remove_all(Path::new("/tree")).unwrap();
-        assert!(!inside.join("tree").exists());
-        assert!(dir.path().join("secret").exists());
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-        /// Whatever links and paths an image has, what is resolved is inside, and it agrees with the kernel.
-        #[test]
-        fn resolve_agrees_with_the_kernel(
-            links in prop::collection::vec(("[abc](/[abc]){0,2}", "/?(\\.\\./|[abc]/){0,4}[abc]"), 0..6),
-            path in "/?(\\.\\./|[abc]/){0,6}[abc]",
-        ) {
-            let dir = tempfile::tempdir().unwrap();
-            let inside = dir.path().join("root");
-            std::fs::create_dir(&inside).unwrap();
-            let root = Root::open(&inside).unwrap();
-            for (at, to) in &links {
-                let at = Path::new(at);
-                if root.mkdir_all(at.parent().unwrap_or(Path::new("/")), 0o755).is_ok() {
-                    let _ = root.symlink(Path::new(to), at);
-                }
-            }
-            if let Ok(fd) = root.raw(Path::new(&path), OFlag::O_PATH, 0) {
-                let kernel = std::fs::read_link(proc_path(fd.as_fd())).unwrap();
-                let ours = root.resolve(Path::new(&path)).unwrap();
-                prop_assert_eq!(kernel, inside.join(ours.strip_prefix("/").unwrap()).components().collect::<PathBuf>());
-            }
-            // And making directories makes them inside.
-            let _ = root.mkdir_all(Path::new(&path), 0o755);
-            prop_assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
-        }
-    }
-}
+mod tests;
+mod walk;

@@ -15,12 +15,12 @@
 
 use crate::{
     Error, Result,
+    digest::{hash, known, same},
     error::Doing,
     root::{fresh, remove_at},
 };
 use nix::fcntl::{Flock, FlockArg};
-use oci_spec::image::{Descriptor, Digest, DigestAlgorithm, MediaType, Sha256Digest};
-use sha2::Digest as _;
+use oci_spec::image::{Descriptor, Digest, MediaType};
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read, Write},
@@ -29,9 +29,10 @@ use std::{
         unix::fs::{DirBuilderExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
-    str::FromStr,
     time::SystemTime,
 };
+
+pub use crate::{digest::digest, ingest::Ingest};
 
 /// The largest manifest, index or config that is read: registries have the same limit.
 pub const MAX_DOCUMENT: u64 = 4 << 20;
@@ -129,7 +130,7 @@ impl Store {
     /// Begins a new blob, written beside and visible only after [`Ingest::commit`].
     pub fn ingest(&self) -> Result<Ingest<'_>> {
         let (path, file) = self.temporary_file()?;
-        Ok(Ingest { store: self, file, path, hash: sha2::Sha256::new(), size: 0, written_back: 0 })
+        Ok(Ingest::new(self, file, path))
     }
 
     // ---- what the other halves of the store share
@@ -208,103 +209,6 @@ impl Store {
     }
 }
 
-/// A blob that is being written. Dropped without a commit, it never was.
-#[derive(Debug)]
-pub struct Ingest<'a> {
-    store: &'a Store,
-    file: Flock<File>,
-    path: PathBuf,
-    hash: sha2::Sha256,
-    size: u64,
-    written_back: u64,
-}
-
-impl Write for Ingest<'_> {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        let n = self.file.write(buf)?;
-        self.hash.update(&buf[..n]);
-        self.size += n as u64;
-        self.write_back();
-        Ok(n)
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Ingest<'_> {
-    /// Bytes so far.
-    pub fn size(&self) -> u64 {
-        self.size
-    }
-
-    /// Refuses what is not `expected`, before anything is made of it. (A digest other than sha256 is left
-    /// to the commit.)
-    pub fn check(&self, expected: &Descriptor) -> Result<()> {
-        match expected.digest().algorithm() {
-            DigestAlgorithm::Sha256 => self.compare(expected, &sha256_digest(self.hash.clone())?),
-            _ => known(expected.digest()),
-        }
-    }
-
-    fn compare(&self, expected: &Descriptor, digest: &Digest) -> Result<()> {
-        let what = || format!("the blob {}", expected.digest());
-        same(what, &expected.size().to_string(), &self.size.to_string())?;
-        same(what, expected.digest().as_ref(), digest.as_ref())
-    }
-
-    /// Makes it visible (fsync, then rename); refuses if `expected` is another digest or size.
-    pub fn commit(mut self, media_type: MediaType, expected: Option<&Descriptor>) -> Result<Descriptor> {
-        let mut digest = sha256_digest(std::mem::take(&mut self.hash))?;
-        if let Some(expected) = expected {
-            known(expected.digest())?;
-            if *expected.digest().algorithm() != DigestAlgorithm::Sha256 {
-                io::Seek::rewind(&mut &*self.file).doing(|| "read a new blob again".into())?;
-                digest = hash(expected.digest().algorithm(), &mut &*self.file)?;
-            }
-            self.compare(expected, &digest)?;
-        }
-        let doing = || format!("store the blob {digest}");
-        let path = self.store.blob_path(&digest);
-        let dir = path.parent().unwrap_or(&self.store.root);
-        fs::create_dir_all(dir).doing(doing)?;
-        self.file.sync_all().doing(doing)?;
-        {
-            // Against a collect that would take it for old: same name, same bytes, so replacing is no harm.
-            let _lock = self.store.lock(FlockArg::LockShared)?;
-            fs::rename(&self.path, &path).doing(doing)?;
-        }
-        sync_dir(dir)?;
-        Ok(Descriptor::new(media_type, self.size, digest.clone()))
-    }
-
-    /// Has the kernel begin to write to the disk while we are still receiving, so that the fsync at the end
-    /// finds little to do (sync_file_range(2)).
-    fn write_back(&mut self) {
-        const STEP: u64 = 8 << 20;
-        if self.size - self.written_back >= STEP {
-            use std::os::fd::AsRawFd;
-            // SAFETY: takes only numbers, on a descriptor that is open. A failure costs nothing but time.
-            unsafe {
-                libc::sync_file_range(
-                    self.file.as_raw_fd(),
-                    self.written_back as i64,
-                    (self.size - self.written_back) as i64,
-                    libc::SYNC_FILE_RANGE_WRITE,
-                );
-            }
-            self.written_back = self.size;
-        }
-    }
-}
-
-impl Drop for Ingest<'_> {
-    fn drop(&mut self) {
-        // After a commit the name is gone already.
-        let _ = fs::remove_file(&self.path);
-    }
-}
-
 fn check_layout(bytes: &[u8]) -> Result<()> {
     let invalid = |why: String| Error::Document { what: "oci-layout".into(), why };
     let layout: oci_spec::image::OciLayout =
@@ -313,63 +217,6 @@ fn check_layout(bytes: &[u8]) -> Result<()> {
         "1.0.0" => Ok(()),
         other => Err(invalid(format!("its version is {other}, and this reads 1.0.0"))),
     }
-}
-
-/// Only what the image-spec registers, and its parser has checked the length of.
-pub(crate) fn known(digest: &Digest) -> Result<()> {
-    match digest.algorithm() {
-        DigestAlgorithm::Sha256 | DigestAlgorithm::Sha512 => Ok(()),
-        _ => Err(Error::Algorithm(digest.to_string())),
-    }
-}
-
-/// The digest of a stream.
-pub(crate) fn hash(algorithm: &DigestAlgorithm, from: &mut dyn Read) -> Result<Digest> {
-    let doing = || "hash a blob".to_string();
-    let text = match algorithm {
-        DigestAlgorithm::Sha512 => {
-            let mut hash = sha2::Sha512::new();
-            copy_into(from, |bytes| hash.update(bytes)).doing(doing)?;
-            format!("sha512:{}", hex(&hash.finalize()))
-        }
-        _ => {
-            let mut hash = sha2::Sha256::new();
-            copy_into(from, |bytes| hash.update(bytes)).doing(doing)?;
-            format!("sha256:{}", hex(&hash.finalize()))
-        }
-    };
-    Digest::from_str(&text).map_err(|_| Error::Algorithm(text))
-}
-
-/// The sha256 digest of bytes.
-pub fn digest(bytes: &[u8]) -> Result<Digest> {
-    sha256_digest(sha2::Sha256::new_with_prefix(bytes))
-}
-
-pub(crate) fn sha256_digest(hash: sha2::Sha256) -> Result<Digest> {
-    let hex = hex(&hash.finalize());
-    Ok(Sha256Digest::from_str(&hex).map_err(|_| Error::Algorithm(hex))?.into())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn copy_into(from: &mut dyn Read, mut each: impl FnMut(&[u8])) -> io::Result<()> {
-    let mut buf = vec![0; crate::unpack::CHUNK];
-    loop {
-        match from.read(&mut buf)? {
-            0 => return Ok(()),
-            n => each(&buf[..n]),
-        }
-    }
-}
-
-pub(crate) fn same(what: impl Fn() -> String, expected: &str, found: &str) -> Result<()> {
-    if expected == found {
-        return Ok(());
-    }
-    Err(Error::Mismatch { what: what(), expected: expected.into(), found: found.into() })
 }
 
 fn too_big(digest: &Digest) -> Error {

@@ -13,6 +13,8 @@ use std::{
 };
 use tar::{EntryType, Header};
 
+pub use write::{write_end, write_header, write_padding};
+
 /// The size of a header, and of what everything is padded to.
 const BLOCK: u64 = 512;
 
@@ -337,105 +339,6 @@ impl<R: BufRead> BufRead for Reader<R> {
     }
 }
 
-/// Writes a header, with a pax header before it for whatever does not fit.
-pub fn write_header(out: &mut (impl Write + ?Sized), entry: &Entry) -> std::io::Result<()> {
-    let mut header = Header::new_ustar();
-    let mut records: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-    let mut need = |key: &str, value: &[u8]| records.push((key.into(), value.to_vec()));
-
-    // A path that is too long stands there cut off too, for readers that know no pax.
-    let old = header.as_old_mut();
-    for (key, value, field) in
-        [("path", &entry.path, &mut old.name), ("linkpath", &entry.link, &mut old.linkname)]
-    {
-        let value = value.as_bytes();
-        let short = value.len().min(field.len());
-        field[..short].copy_from_slice(&value[..short]);
-        if value.len() > field.len() {
-            need(key, value);
-        }
-    }
-    // Octal digits: seven for ids, eleven for sizes and times.
-    let mut fit = |key: &str, value: u64, limit: u64| {
-        if value > limit {
-            need(key, value.to_string().as_bytes());
-        }
-        value.min(limit)
-    };
-    header.set_uid(fit("uid", entry.uid.into(), 0o7777777));
-    header.set_gid(fit("gid", entry.gid.into(), 0o7777777));
-    header.set_size(fit("size", entry.size, 0o77777777777));
-    let (seconds, nanoseconds) = entry.mtime;
-    header.set_mtime(seconds.clamp(0, 0o77777777777) as u64);
-    if nanoseconds != 0 || !(0..=0o77777777777).contains(&seconds) {
-        need("mtime", pax_time(seconds, nanoseconds).as_bytes());
-    }
-    header.set_mode(entry.mode);
-    header.set_entry_type(match entry.kind {
-        Kind::File => EntryType::Regular,
-        Kind::Directory => EntryType::Directory,
-        Kind::Symlink => EntryType::Symlink,
-        Kind::HardLink => EntryType::Link,
-        Kind::Char => EntryType::Char,
-        Kind::Block => EntryType::Block,
-        Kind::Fifo => EntryType::Fifo,
-    });
-    if matches!(entry.kind, Kind::Char | Kind::Block) {
-        header.set_device_major(entry.device.0)?;
-        header.set_device_minor(entry.device.1)?;
-    }
-    for (name, value) in &entry.xattrs {
-        records.push(([XATTR.as_bytes(), name.as_bytes()].concat(), value.clone()));
-    }
-
-    if !records.is_empty() {
-        records.sort();
-        let body: Vec<u8> = records.iter().flat_map(|(key, value)| record(key, value)).collect();
-        let mut pax = Header::new_ustar();
-        pax.set_path("PaxHeaders.0/entry")?;
-        pax.set_entry_type(EntryType::XHeader);
-        pax.set_mode(0o644);
-        pax.set_uid(0);
-        pax.set_gid(0);
-        pax.set_mtime(0);
-        pax.set_size(body.len() as u64);
-        pax.set_cksum();
-        out.write_all(pax.as_bytes())?;
-        out.write_all(&body)?;
-        write_padding(out, body.len() as u64)?;
-    }
-    header.set_cksum();
-    out.write_all(header.as_bytes())
-}
-
-/// The zeros after `size` bytes of data.
-pub fn write_padding(out: &mut (impl Write + ?Sized), size: u64) -> std::io::Result<()> {
-    out.write_all(&[0; BLOCK as usize][..pad(size) as usize])
-}
-
-/// Two blocks of zeros end a tar.
-pub fn write_end(out: &mut (impl Write + ?Sized)) -> std::io::Result<()> {
-    out.write_all(&[0; 2 * BLOCK as usize])
-}
-
-/// One pax record. Its length counts the digits of the length.
-fn record(key: &[u8], value: &[u8]) -> Vec<u8> {
-    let rest = key.len() + value.len() + 3;
-    let mut length = rest;
-    while length != rest + length.to_string().len() {
-        length = rest + length.to_string().len();
-    }
-    [length.to_string().as_bytes(), b" ", key, b"=", value, b"\n"].concat()
-}
-
-/// Seconds and nanoseconds as pax writes a time: a decimal number, cut after its last digit.
-fn pax_time(seconds: i64, nanoseconds: u32) -> String {
-    let total = i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
-    let (sign, total) = if total < 0 { ("-", -total) } else { ("", total) };
-    let text = format!("{sign}{}.{:09}", total / 1_000_000_000, total % 1_000_000_000);
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
 /// A pax time. Negative ones count from the second before: -1.5 is (-2, 500000000).
 fn time(text: &[u8]) -> Option<(i64, u32)> {
     let text = std::str::from_utf8(text).ok()?;
@@ -476,10 +379,6 @@ pub(crate) fn refused(header: &Header, why: &str) -> Error {
     Error::Entry { entry: path(header).to_string_lossy().into_owned(), why: why.into() }
 }
 
-fn pad(size: u64) -> u64 {
-    size.wrapping_neg() % BLOCK
-}
-
 fn reading() -> String {
     "read the tar".into()
 }
@@ -488,87 +387,10 @@ fn truncated() -> std::io::Error {
     std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "it ends in the middle of an entry")
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn roundtrip(entry: &Entry, data: &[u8]) -> (Entry, Vec<u8>) {
-        let mut tar = Vec::new();
-        write_header(&mut tar, entry).unwrap();
-        tar.extend(data);
-        write_padding(&mut tar, data.len() as u64).unwrap();
-        write_end(&mut tar).unwrap();
-        let mut reader = Reader::new(tar.as_slice());
-        let back = reader.next().unwrap().unwrap();
-        let mut bytes = Vec::new();
-        reader.read_to_end(&mut bytes).unwrap();
-        assert!(reader.next().unwrap().is_none());
-        (back, bytes)
-    }
-
-    #[test]
-    fn an_owner_that_was_left_empty_is_root() {
-        let mut header = Header::new_gnu();
-        header.set_path("x").unwrap();
-        header.set_mode(0o644);
-        header.set_mtime(0);
-        header.set_size(0);
-        header.set_cksum();
-        let entry = Reader::new([header.as_bytes().as_slice(), &[0; 1024]].concat().as_slice())
-            .next()
-            .unwrap()
-            .unwrap();
-        assert_eq!((entry.uid, entry.gid), (0, 0));
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_written_is_read(
-            path in "[a-z/é]{1,300}[a-z]", uid: u32, gid: u32, mode in 0u32..0o10000,
-            seconds in -5_000_000_000i64..20_000_000_000, nanoseconds in 0u32..1_000_000_000,
-            data in prop::collection::vec(any::<u8>(), 0..2000),
-            xattrs in prop::collection::btree_map("user\\.[a-z]{1,8}", prop::collection::vec(any::<u8>(), 0..40), 0..3),
-        ) {
-            let mut entry = Entry::new(OsStr::new(&path), Kind::File, mode);
-            (entry.uid, entry.gid, entry.mtime) = (uid, gid, (seconds, nanoseconds));
-            entry.size = data.len() as u64;
-            entry.xattrs = xattrs.into_iter().map(|(k, v)| (k.into(), v)).collect();
-            let (back, bytes) = roundtrip(&entry, &data);
-            prop_assert_eq!(back, entry);
-            prop_assert_eq!(bytes, data);
-        }
-
-        #[test]
-        fn noise_is_refused_without_panic(noise in prop::collection::vec(any::<u8>(), 512..3000)) {
-            let mut reader = Reader::new(noise.as_slice());
-            while let Ok(Some(_)) = reader.next() {}
-        }
-    }
-
-    #[test]
-    fn a_huge_pax_header_is_not_read_into_memory() {
-        let mut header = Header::new_ustar();
-        header.set_entry_type(EntryType::XHeader);
-        header.set_size(1 << 40);
-        header.set_cksum();
-        let mut reader = Reader::new(header.as_bytes().as_slice());
-        assert!(matches!(reader.next(), Err(Error::Limit { .. })));
-    }
-
-    #[test]
-    fn a_uid_beyond_32_bits_does_not_become_root() {
-        let mut tar = Vec::new();
-        let body = record(b"uid", b"4294967296");
-        let mut pax = Header::new_ustar();
-        pax.set_entry_type(EntryType::XHeader);
-        pax.set_size(body.len() as u64);
-        pax.set_cksum();
-        tar.extend(pax.as_bytes());
-        tar.extend(&body);
-        write_padding(&mut tar, body.len() as u64).unwrap();
-        write_header(&mut tar, &Entry::new(OsStr::new("f"), Kind::File, 0o644)).unwrap();
-        let error = Reader::new(tar.as_slice()).next().unwrap_err();
-        assert!(error.to_string().contains("uid beyond 32 bits"), "{error}");
-    }
+fn pad(size: u64) -> u64 {
+    size.wrapping_neg() % BLOCK
 }
+
+#[cfg(test)]
+mod tests;
+mod write;

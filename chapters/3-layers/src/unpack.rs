@@ -11,8 +11,7 @@ use crate::{
     Error, Result,
     attributes::{Attributes, Owners},
     error::Doing,
-    overlay,
-    root::{Root, kind, proc_path, remove_at},
+    root::{Root, kind, remove_at},
     stack::is_whiteout,
     tarball::{Entry, Kind, Reader},
 };
@@ -277,73 +276,6 @@ impl<'r> Extractor<'r> {
         self.owners.set_node(parent, name, &Attributes::of(entry)).doing(|| doing(path))
     }
 
-    /// A whiteout: `name` is `.wh.` and the name of what is gone (or the opaque mark).
-    fn whiteout(&mut self, entry: &Entry, path: &Path, name: &OsStr, hidden: &OsStr) -> Result<()> {
-        let parent = self.parent(path)?;
-        let parent_path = path.parent().unwrap_or(Path::new(""));
-        if name.as_bytes() == OPAQUE {
-            return match self.options.whiteouts {
-                Whiteouts::Overlay => self.opaque(parent.as_fd(), OsStr::new(".")).doing(|| doing(path)),
-                _ => self.empty(parent_path),
-            };
-        }
-        // `.wh..` and `.wh...` would hide, or remove, the directory itself or the one above it.
-        if matches!(hidden.as_bytes(), b"" | b"." | b"..") {
-            return Err(refused(&entry.path, "a whiteout must name a file"));
-        }
-        let gone = parent_path.join(hidden);
-        if self.options.whiteouts == Whiteouts::Remove {
-            if !self.brought.contains(&gone) {
-                self.open.clear();
-                remove_at(parent.as_fd(), hidden).doing(|| doing(path))?;
-            }
-            return Ok(());
-        }
-        // mknod of 0/0 is allowed to everyone since Linux 5.8: it is no device.
-        match mknodat(parent.as_fd(), hidden, SFlag::S_IFCHR, Mode::empty(), makedev(0, 0)) {
-            // The same layer brings it anew: whiteouts mean only what is below. A file hides that anyway,
-            // a directory must be told to.
-            Err(Errno::EEXIST) => {
-                let there =
-                    fstatat(parent.as_fd(), hidden, AtFlags::AT_SYMLINK_NOFOLLOW).doing(|| doing(path))?;
-                match kind(&there) {
-                    SFlag::S_IFDIR => self.opaque(parent.as_fd(), hidden).doing(|| doing(path)),
-                    _ => Ok(()),
-                }
-            }
-            other => other.doing(|| doing(path)),
-        }
-    }
-
-    /// Makes a directory hide what the layers below have in it.
-    fn opaque(&self, parent: BorrowedFd, name: &OsStr) -> std::io::Result<()> {
-        let path = proc_path(parent).join(name);
-        xattr::set(path, format!("{}opaque", overlay::xattr_prefix()), b"y")
-    }
-
-    /// Removes from a directory what this tar did not bring.
-    fn empty(&mut self, path: &Path) -> Result<()> {
-        self.open.clear();
-        let mut gone = Vec::new();
-        let real = self.root.resolve(path)?;
-        self.root.walk(&real, &mut |visit| {
-            let inside = visit.path.strip_prefix("/").unwrap_or(visit.path);
-            if visit.path == real || self.brought.contains(inside) {
-                return Ok(crate::root::Next::Into);
-            }
-            gone.push(visit.path.to_owned());
-            Ok(crate::root::Next::Skip)
-        })?;
-        gone.iter().try_for_each(|path| self.root.remove_all(path))
-    }
-
-    /// Notes, for whiteouts that remove, what came with this tar, and the directories that lead to it.
-    fn brought(&mut self, path: &Path) {
-        if self.options.whiteouts == Whiteouts::Remove {
-            self.brought.extend(path.ancestors().map(Path::to_owned));
-        }
-    }
-
     /// Does `make`; if something is in the way, removes it and does it again: the last entry of a name wins.
     fn replacing<T>(
         &mut self,
@@ -454,3 +386,4 @@ fn refused(entry: &OsStr, why: &str) -> Error {
 
 #[cfg(test)]
 mod tests;
+mod whiteout;

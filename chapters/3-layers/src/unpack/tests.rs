@@ -1,6 +1,7 @@
 //! Hostile tars, one test for each thing that has gone wrong for somebody.
 
 use super::*;
+use crate::overlay;
 use crate::tarball::{write_end, write_header, write_padding};
 use std::{
     io::Write,
