@@ -26,9 +26,10 @@ use cli::{Cli, Command};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    let sealed = out_of_reach();
     let cli = Cli::parse();
     log::steps(&cli.global);
-    match out_of_reach(&cli).and_then(|()| run(&cli)) {
+    match sealed.and_then(|()| run(&cli)) {
         // 128 and a signal's number fit.
         Ok(code) => ExitCode::from(code as u8),
         Err(error) => {
@@ -39,12 +40,13 @@ fn main() -> ExitCode {
 }
 
 /// Whoever lends its own program to a container's first process, for the time until its exec, must not be writable
-/// from there (CVE-2019-5736).
-fn out_of_reach(cli: &Cli) -> anyhow::Result<()> {
-    match cli.command {
-        Command::Create(_) | Command::Run(_) | Command::Exec(_) => Ok(namespaces::sealed::ensure()?),
-        _ => Ok(()),
+/// from there (CVE-2019-5736). That means to execute it once more, so it is asked before anything else is done.
+fn out_of_reach() -> anyhow::Result<()> {
+    let lends = ["create", "run", "exec"];
+    if std::env::args_os().any(|word| lends.iter().any(|l| word == *l)) {
+        namespaces::sealed::ensure()?;
     }
+    Ok(())
 }
 
 fn run(cli: &Cli) -> anyhow::Result<i32> {

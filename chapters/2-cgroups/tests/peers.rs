@@ -19,10 +19,12 @@ fn main() {
     let podman = &[Need::Root, Need::Program("podman"), Need::Program("conmon")];
     let dockerd =
         &[Need::Root, Need::Program("dockerd"), Need::Program("containerd"), Need::Program("docker")];
+    let containerd = &[Need::Root, Need::Program("containerd"), Need::Program("ctr")];
     kit::run(vec![
         Case::new("podman_run", podman, podman_run),
         Case::new("podman_detached_exec_stop", podman, podman_detached),
         Case::new("dockerd_run_exec_stop", dockerd, docker),
+        Case::new("containerd_run_exec_kill", containerd, containerd_run),
     ]);
 }
 
@@ -187,14 +189,20 @@ impl Drop for Docker {
             nix::sys::signal::SIGTERM,
         );
         let _ = self.daemon.wait();
-        for tree in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
-            let _ = fs::remove_dir(tree.path().join(parent().trim_start_matches('/')));
-        }
-        let _ = fs::remove_dir(Path::new("/sys/fs/cgroup").join(parent().trim_start_matches('/')));
+        remove_parent();
     }
 }
 
-/// Above the daemon's groups, so that what it leaves behind is ours to remove.
+fn remove_parent() {
+    let name = parent();
+    let name = name.trim_start_matches('/');
+    for tree in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
+        let _ = fs::remove_dir(tree.path().join(name));
+    }
+    let _ = fs::remove_dir(Path::new("/sys/fs/cgroup").join(name));
+}
+
+/// Above the daemons' groups, so that what it leaves behind is ours to remove.
 fn parent() -> String {
     format!("/teu-test-docker-{}", std::process::id())
 }
@@ -242,4 +250,101 @@ fn docker() {
     assert_eq!(code(limited.status), 137, "{}", text(&limited.stderr));
     let told = ok(docker.call(&["inspect", "--format", "{{.State.OOMKilled}}", "big"]));
     assert_eq!(told.trim(), "true");
+}
+
+/// containerd of its own, under a directory.
+struct Containerd {
+    dir: TempDir,
+    daemon: Child,
+}
+
+impl Containerd {
+    fn new() -> Containerd {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).display().to_string();
+        // Nothing of Kubernetes, which would look for its networks.
+        let config = format!(
+            "version = 2\nroot = \"{}\"\nstate = \"{}\"\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n\
+             [grpc]\naddress = \"{}\"\n[ttrpc]\naddress = \"{}\"\n",
+            at("data"),
+            at("state"),
+            at("sock"),
+            at("ttrpc"),
+        );
+        fs::write(at("config.toml"), config).unwrap();
+        let daemon = Command::new("containerd")
+            .args(["--config", &at("config.toml")])
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(at("log")).unwrap())
+            .spawn()
+            .unwrap();
+        let containerd = Containerd { dir, daemon };
+        let start = Instant::now();
+        while !containerd.ctr(&["version"]).status.success() {
+            let log = fs::read_to_string(containerd.dir.path().join("log")).unwrap_or_default();
+            assert!(start.elapsed() < Duration::from_secs(60), "{log}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        containerd
+    }
+
+    fn ctr(&self, words: &[&str]) -> Output {
+        let socket = self.dir.path().join("sock");
+        Command::new("ctr").arg("--address").arg(socket).args(words).stdin(Stdio::null()).output().unwrap()
+    }
+}
+
+impl Drop for Containerd {
+    fn drop(&mut self) {
+        for id in ["one", "web"] {
+            let _ = self.ctr(&["tasks", "kill", "-s", "KILL", id]);
+            let _ = self.ctr(&["tasks", "delete", "-f", id]);
+        }
+        let _ = nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(self.daemon.id() as i32),
+            nix::sys::signal::SIGTERM,
+        );
+        let _ = self.daemon.wait();
+        remove_parent();
+    }
+}
+
+fn containerd_run() {
+    let containerd = Containerd::new();
+    let root = rootfs(containerd.dir.path()).display().to_string();
+    let run = |options: &[&str], words: &[&str]| {
+        let parent = format!("{}/ctr", parent());
+        let mut all =
+            vec!["run", "--runc-binary", US, "--rootfs", "--cgroup", Box::leak(parent.into_boxed_str())];
+        all.extend(options);
+        for mount in ["/usr", "/bin", "/lib", "/lib64", "/sbin"].iter().filter(|m| Path::new(m).is_dir()) {
+            let text = format!("type=bind,src={mount},dst={mount},options=rbind:ro");
+            all.extend(["--mount", Box::leak(text.into_boxed_str())]);
+        }
+        all.push(&root);
+        all.extend(words);
+        containerd.ctr(&all)
+    };
+    assert_eq!(ok(run(&["--rm"], &["one", "/bin/echo", "hi"])), "hi\n");
+    assert_eq!(code(run(&["--rm"], &["one", "/bin/sh", "-c", "exit 3"]).status), 3);
+    let script = "trap 'exit 7' TERM; while :; do sleep 0.1; done";
+    ok(run(&["-d", "--memory-limit", "67108864"], &["web", "/bin/sh", "-c", script]));
+    assert!(ok(containerd.ctr(&["tasks", "list"])).contains("RUNNING"));
+    assert_eq!(ok(containerd.ctr(&["tasks", "exec", "--exec-id", "e1", "web", "/bin/echo", "in"])), "in\n");
+    assert_eq!(
+        code(containerd.ctr(&["tasks", "exec", "--exec-id", "e2", "web", "/bin/sh", "-c", "exit 9"]).status),
+        9
+    );
+    assert!(ok(containerd.ctr(&["tasks", "metrics", "web"])).contains("67108864"));
+    ok(containerd.ctr(&["tasks", "pause", "web"]));
+    assert!(ok(containerd.ctr(&["tasks", "list"])).contains("PAUSED"));
+    ok(containerd.ctr(&["tasks", "resume", "web"]));
+    ok(containerd.ctr(&["tasks", "kill", "-s", "TERM", "web"]));
+    let start = Instant::now();
+    while ok(containerd.ctr(&["tasks", "list"])).contains("RUNNING") {
+        assert!(start.elapsed() < Duration::from_secs(20));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    ok(containerd.ctr(&["tasks", "delete", "web"]));
+    ok(containerd.ctr(&["containers", "delete", "web"]));
 }
