@@ -2,16 +2,18 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`item`] | cuts an item out of the source by its path |
+//! | [`lab::source`] | cuts an item out of the source by its path |
 //! | [`weave`] | puts listings, figures, boxes and terms into a page |
+//! | [`listing`] | a listing as it stands in a page |
 //! | [`make`] | text to HTML, by mdBook's library |
 //! | [`sources`] | a page for every source file, so that a listing's line can be looked up |
 //! | [`check`] | links, anchors, orphans, sections |
-//! | [`cover`] | public items of the chapters that no page shows |
+//! | [`cover`] | the public items of the chapters: which page is about each |
 //! | [`serve`] | a small server on loopback that reloads the page when a file changes |
 
 mod check;
 mod cover;
+mod listing;
 mod make;
 mod serve;
 mod sources;

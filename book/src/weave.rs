@@ -13,7 +13,10 @@
 //! | `{{#answer}} … {{/answer}}` | what is shown only on a click |
 //! | `{{#production}} … {{/production}}` | what production does differently |
 
-use crate::cover::{self, Shown};
+use crate::{
+    cover::{self, Shown},
+    listing,
+};
 use anyhow::{Context, Result, anyhow, bail};
 use lab::{course, source as item};
 use std::{
@@ -97,7 +100,7 @@ impl Weaver {
             ("#see", path) => {
                 let found = item::cut(&self.root, path)?;
                 self.show(path);
-                Ok(format!("[`{path}`]({})", source_link(&found)))
+                Ok(format!("[`{path}`]({})", listing::link(&found)))
             }
             ("#figure", argument) => self.figure(argument),
             ("#term", term) => {
@@ -144,17 +147,7 @@ impl Weaver {
             _ => bail!("after the path, only: from `A` to `B`"),
         }
         self.show(path);
-        let link = source_link(&listing);
-        let (file, line, text) = (&listing.file, listing.line, &listing.text);
-        // A module's docs are prose, and read as such.
-        let (kind, body) = match text.starts_with("//!") {
-            true => ("listing docs", prose(text)),
-            false => ("listing", format!("~~~~~~rust\n{text}~~~~~~\n")),
-        };
-        Ok(format!(
-            "<div class=\"{kind}\"><p class=\"where\"><code>{path}</code> <a href=\"{link}\">{file}:{line}</a></p>\n\n\
-             {body}\n</div>\n"
-        ))
+        Ok(listing::html(path, &listing))
     }
 
     fn figure(&mut self, argument: &str) -> Result<String> {
@@ -202,26 +195,6 @@ pub(crate) fn anchor(text: &str) -> String {
     kept.map(|c| if c == ' ' { '-' } else { c }).collect()
 }
 
-/// A module's docs as Markdown, its links to other items without the brackets: they are rustdoc's to follow.
-fn prose(docs: &str) -> String {
-    let mut prose = String::new();
-    for line in docs.lines().map(|line| line.strip_prefix("//!").unwrap_or(line)) {
-        let mut rest = line.strip_prefix(' ').unwrap_or(line);
-        while let Some((before, link)) = rest.split_once("[`") {
-            let Some((name, after)) = link.split_once("`]") else { break };
-            let target = after.strip_prefix('(').and_then(|after| after.split_once(')'));
-            rest = target.filter(|(target, _)| target.contains("::")).map_or(after, |(_, after)| after);
-            prose.extend([before, "`", name, "`"]);
-        }
-        prose.extend([rest, "\n"]);
-    }
-    prose
-}
-
-fn source_link(listing: &item::Listing) -> String {
-    format!("source/{}.html#L{}", listing.file, listing.line)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -252,12 +225,6 @@ mod tests {
         assert!(error("{{#predict}}\n{{#answer}}\n{{/predict}}\n{{/answer}}").contains("closes nothing"));
         let woven = weaver().page("{{#answer}}\nforty-two\n{{/answer}}", "1", "1.md").unwrap();
         assert!(woven.starts_with("<details") && woven.trim_end().ends_with("</details>"), "{woven}");
-    }
-
-    #[test]
-    fn a_modules_docs_lose_what_only_rustdoc_follows() {
-        let docs = "//! Reads [`spec`] and [`glob`](crate::ignore); see [`x`](a.html).\n//!\n//! ```text\n//!  a [`\n";
-        assert_eq!(prose(docs), "Reads `spec` and `glob`; see `x`(a.html).\n\n```text\n a [`\n");
     }
 
     #[test]
