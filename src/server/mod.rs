@@ -77,6 +77,9 @@ pub(crate) fn main(options: &Options) -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<()> {
+    // The monitors are this program started again, and each is a container's first process for the
+    // time until its exec: what they run must not be writable from there (CVE-2019-5736).
+    namespaces::sealed::ensure()?;
     let rootless = !nix::unistd::geteuid().is_root();
     if rootless {
         // unshare(2) of a user namespace wants a process with one thread: now, or never.

@@ -7,6 +7,7 @@ use crate::{
     spec::Spec,
 };
 use nix::{
+    errno::Errno,
     fcntl::{OFlag, openat},
     sys::stat::Mode,
 };
@@ -19,8 +20,14 @@ pub(crate) fn on_exec(proc: &OwnedFd, process: &Process) -> Result<()> {
         if !fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|t| t.starts_with('Y')) {
             return invalid(format!("process.apparmorProfile is {profile}, and this host has no AppArmor"));
         }
-        return write(proc, "self/attr/apparmor/exec", &format!("exec {profile}"))
+        let written = write(proc, "self/attr/apparmor/exec", &format!("exec {profile}"))
             .or_else(|_| write(proc, "self/attr/exec", &format!("exec {profile}")));
+        return match written {
+            Err(e) if e.errno() == Some(Errno::ENOENT) => {
+                invalid(format!("process.apparmorProfile: the profile {profile} is not loaded"))
+            }
+            other => other,
+        };
     }
     if let Some(context) = process.selinux_label().as_deref().filter(|l| !l.is_empty()) {
         need_selinux("process.selinuxLabel", context)?;

@@ -17,6 +17,7 @@ use nix::{
     fcntl::{AT_FDCWD, FcntlArg, OFlag, SealFlag, fcntl, open},
     sys::{
         memfd::{MFdFlags, memfd_create},
+        prctl,
         stat::Mode,
         statvfs::{FsFlags, fstatvfs},
     },
@@ -43,6 +44,7 @@ pub fn ensure() -> Result<()> {
     }
     let own = open(OWN, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).doing(doing)?;
     if fstatvfs(&own).doing(doing)?.flags().contains(FsFlags::ST_RDONLY) || is_sealed(&own) {
+        name_again();
         return Ok(());
     }
     let copy = match read_only_mount() {
@@ -89,6 +91,15 @@ fn seals() -> SealFlag {
 
 fn is_sealed(own: &OwnedFd) -> bool {
     fcntl(own, FcntlArg::F_GET_SEALS).is_ok_and(|s| SealFlag::from_bits_truncate(s).contains(seals()))
+}
+
+/// Executed by descriptor, a process is named after its number: ps(1) would show "4".
+fn name_again() {
+    let path = env::args_os().next().unwrap_or_default();
+    let name = std::path::Path::new(&path).file_name().unwrap_or_default().to_owned();
+    if let Ok(name) = CString::new(name.into_vec()) {
+        let _ = prctl::set_name(&name);
+    }
 }
 
 fn again(copy: &OwnedFd) -> nix::Result<Infallible> {
