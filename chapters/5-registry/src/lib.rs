@@ -5,7 +5,7 @@
 //!
 //! | module | what it explains |
 //! |---|---|
-//! | [`reference`] | `alpine` is `docker.io/library/alpine:latest`: names |
+//! | [`mod@reference`] | `alpine` is `docker.io/library/alpine:latest`: names |
 //! | [`client`] | one request to a registry: where it goes, and who asks |
 //! | [`auth`] | how a registry asks for a token, and who may be told the password |
 //! | [`manifest`] | the document that lists the parts, and which of several is ours |
