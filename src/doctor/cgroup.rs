@@ -51,12 +51,15 @@ fn controller(trees: &[Hierarchy], name: &str, names: &[&str], needed_for: &'sta
         }
         Some(tree) => (Here::No, format!("not delegated: {} is not writable", tree.own.display())),
     };
-    let remedy = match (tree.is_some(), geteuid().is_root()) {
-        (true, false) => {
-            "have it delegated: run under systemd-run --user --scope -p Delegate=yes, or ask for user@.service to have Delegate=cpu cpuset io memory pids"
+    let remedy = match tree.map(|t| t.version) {
+        None => "a kernel with this controller, not switched off by cgroup_disable=",
+        Some(_) if geteuid().is_root() => "the tree is mounted read-only here: mount it read-write",
+        Some(Version::V1) => {
+            "v1 trees are root's: have cgroup v2 (systemd.unified_cgroup_hierarchy=1), which can be delegated"
         }
-        (true, true) => "the tree is mounted read-only here: mount it read-write",
-        (false, _) => "a kernel with this controller, not switched off by cgroup_disable=",
+        Some(Version::V2) => {
+            "have it delegated: systemd-run --user --scope -p Delegate=yes, or Delegate=cpu cpuset io memory pids in user@.service"
+        }
     };
     Check { group: GROUP, name: name.to_owned(), here, essential: false, needed_for, found, remedy }
 }

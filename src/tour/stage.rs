@@ -18,8 +18,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Of the steps that `--explain` shows, so many are shown here; the others are counted.
-const STEPS_SHOWN: usize = 14;
+/// Of the lines that `--explain` shows, so many are shown here.
+const STEPS_SHOWN: usize = 30;
 
 /// Everything that the tour made, so that it can be taken down from anywhere.
 struct Props {
@@ -163,10 +163,11 @@ impl Stage {
         let (words, steps) = split_steps(&String::from_utf8_lossy(&output.stderr));
         print!("{out}{words}");
         if !steps.is_empty() {
+            let steps = condense(&steps);
             println!("\nWhat the kernel was asked, in this order:");
-            steps.iter().take(STEPS_SHOWN + 1).for_each(|line| println!("{line}"));
-            if steps.len() > STEPS_SHOWN + 1 {
-                println!("    … and {} steps more", steps.len() - STEPS_SHOWN - 1);
+            steps.iter().take(STEPS_SHOWN).for_each(|line| println!("{line}"));
+            if steps.len() > STEPS_SHOWN {
+                println!("{:13}… and so on: run it yourself with --explain", "");
             }
         }
         println!();
@@ -291,6 +292,24 @@ fn split_steps(text: &str) -> (String, Vec<String>) {
     (words, steps.into_iter().map(str::to_owned).collect())
 }
 
+/// Where the name of the call stands in a line of `--explain`.
+const CALL: std::ops::Range<usize> = 13..35;
+
+/// Shows only the first of several calls of one kind in a row, and how many there are.
+fn condense(steps: &[String]) -> Vec<String> {
+    let call = |line: &str| line.chars().skip(CALL.start).take(CALL.len()).collect::<String>();
+    let mut shown = Vec::new();
+    for alike in steps.chunk_by(|a, b| call(a) == call(b)) {
+        shown.extend(alike.first().cloned());
+        match alike.len() {
+            1 => {}
+            2 => shown.push(alike[1].clone()),
+            n => shown.push(format!("{:CALL$}  … {} more of these", "", n - 1, CALL = CALL.end)),
+        }
+    }
+    shown
+}
+
 /// A word as one would type it.
 fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
@@ -317,6 +336,24 @@ mod tests {
         let (words, steps) = split_steps(text);
         assert_eq!(words, "WARNING: 3 4\n");
         assert_eq!(steps.len(), 2);
+    }
+
+    #[test]
+    fn calls_of_a_kind_are_told_once() {
+        let line = |n: usize, call: &str| format!("{n:>3} {:>7}  {call:<22} x", 5);
+        let steps = [
+            line(1, "clone3(2)"),
+            line(2, "mount(2)"),
+            line(3, "mount(2)"),
+            line(4, "mount(2)"),
+            line(5, "execve(2)"),
+        ];
+        insta::assert_snapshot!(condense(&steps).join("\n"), @r"
+          1       5  clone3(2)              x
+          2       5  mount(2)               x
+                                             … 2 more of these
+          5       5  execve(2)              x
+        ");
     }
 
     #[test]
