@@ -1,6 +1,6 @@
 //! Where the tour takes place: a directory, a daemon, a registry, and the way out.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use nix::{
     sys::signal::{SigSet, Signal, kill},
     unistd::Pid,
@@ -62,33 +62,19 @@ impl Stage {
         // Before the first thread and the first child: signals are waited for in one place.
         watch_signals(props.clone(), interrupted.clone())?;
 
-        let host = format!("unix://{}", directory.join("teu.sock").display());
-        let log = std::fs::File::create(directory.join("daemon.log"))?;
-        let mut command = Command::new(&exe);
-        command.arg("daemon").arg("--data-root").arg(directory.join("data"));
-        command.arg("--exec-root").arg(directory.join("run")).args(["--host", &host]);
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        // A group of its own: Ctrl-C is for the tour, which then stops the daemon in order.
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let daemon = command.spawn().context("cannot start the daemon")?;
-        let server = registry::server::Server::start(([127, 0, 0, 1], 0).into(), &directory.join("registry"));
-        let server = server.context("cannot start a registry on the loopback device");
-        let address = server.as_ref().map(registry::server::Server::address);
-        let mut held = props.lock().map_err(|_| anyhow::anyhow!("another thread is gone"))?;
-        held.daemon = Some(daemon);
+        let server = registry::server::Server::start(([127, 0, 0, 1], 0).into(), &directory.join("registry"))
+            .context("cannot start a registry on the loopback device")?;
         let stage = Stage {
             exe,
+            host: format!("unix://{}", directory.join("teu.sock").display()),
             directory,
-            host,
             pause: !straight_through && io::stdin().is_terminal() && io::stdout().is_terminal(),
             number: AtomicUsize::new(0),
-            registry: *address.as_ref().unwrap_or(&&([127, 0, 0, 1], 0).into()),
-            props: props.clone(),
+            registry: server.address(),
+            props,
             interrupted,
         };
-        let started = server.map(|server| held.registry = Some(server));
-        drop(held);
-        match started.and_then(|()| stage.wait_for_daemon()) {
+        match stage.raise(server) {
             Ok(()) => Ok(stage),
             Err(why) => {
                 stage.show_daemon_log();
@@ -96,6 +82,25 @@ impl Stage {
                 Err(why)
             }
         }
+    }
+
+    /// Starts the daemon, and waits until it answers.
+    fn raise(&self, registry: registry::server::Server) -> Result<()> {
+        let log = std::fs::File::create(self.directory.join("daemon.log"))?;
+        let mut command = Command::new(&self.exe);
+        command.arg("daemon").arg("--data-root").arg(self.data_root());
+        command.arg("--exec-root").arg(self.directory.join("run")).args(["--host", &self.host]);
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        // A group of its own: Ctrl-C is for the tour, which then stops the daemon in order.
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        {
+            let mut props = self.props.lock().map_err(|_| anyhow!("the thread that clears away is gone"))?;
+            props.registry = Some(registry);
+            if props.directory.is_some() {
+                props.daemon = Some(command.spawn().context("cannot start the daemon")?);
+            }
+        }
+        self.wait_for_daemon()
     }
 
     /// Until it answers: its socket appears before anybody listens, so asking is the only way to know.
