@@ -91,34 +91,30 @@ impl Store {
 
     /// What of that is not there. Of an index, whole images may be missing: those of other platforms.
     pub(crate) fn lacks(&self, manifest: &Digest) -> Vec<Digest> {
-        let mut needed = HashSet::new();
-        match self.document(manifest) {
-            None => return vec![manifest.clone()],
-            Some(document) if document.get("manifests").is_some() => {
-                let list = document["manifests"].as_array().into_iter().flatten();
-                for nested in list.filter_map(|d| d["digest"].as_str()?.parse::<Digest>().ok()) {
-                    if self.blob_path(&nested).exists() {
-                        self.mark(&nested, &mut needed, &mut HashSet::new(), 1);
-                    }
-                }
-            }
-            Some(document) => {
-                self.mark(manifest, &mut needed, &mut HashSet::new(), 1);
-                // A signature may come before what it signs (distribution-spec, "Pushing Manifests with
-                // Subject"), and some layers may not be passed on (image-spec, layer.md,
-                // "Non-Distributable Layers").
-                let elsewhere = |layer: &&serde_json::Value| {
-                    let kind = layer["mediaType"].as_str().unwrap_or_default();
-                    kind.contains("nondistributable") || kind.contains(".foreign.")
-                };
-                let layers = document["layers"].as_array().into_iter().flatten().filter(elsewhere);
-                for other in layers.chain(document.get("subject")) {
-                    needed.retain(|blob| Some(blob.as_ref()) != other["digest"].as_str());
-                }
+        let mut missing = Vec::new();
+        self.look_for_missing(manifest, &mut missing, MAX_NESTING);
+        missing
+    }
+
+    fn look_for_missing(&self, manifest: &Digest, missing: &mut Vec<Digest>, depth: u32) {
+        let Some(document) = self.document(manifest) else { return missing.push(manifest.clone()) };
+        let list = |key: &str| document.get(key).and_then(|l| l.as_array()).into_iter().flatten();
+        let digest_of = |d: &serde_json::Value| d.get("digest")?.as_str()?.parse::<Digest>().ok();
+        for nested in list("manifests").filter_map(digest_of) {
+            if depth > 0 && self.blob_path(&nested).exists() {
+                self.look_for_missing(&nested, missing, depth - 1);
             }
         }
-        let missing = |blob: &Digest| !self.blob_path(blob).exists();
-        needed.into_iter().filter(missing).collect()
+        // A subject is not asked for: a signature may come before what it signs (distribution-spec, "Pushing
+        // Manifests with Subject"). And some layers may not be passed on (image-spec, layer.md,
+        // "Non-Distributable Layers").
+        let elsewhere = |layer: &&serde_json::Value| {
+            let kind = layer["mediaType"].as_str().unwrap_or_default();
+            kind.contains("nondistributable") || kind.contains(".foreign.")
+        };
+        let layers = list("layers").filter(|layer| !elsewhere(layer)).chain(list("blobs"));
+        let blobs = layers.chain(document.get("config")).filter_map(digest_of);
+        missing.extend(blobs.filter(|blob| !self.blob_path(blob).exists()));
     }
 
     /// Makes a blob old.

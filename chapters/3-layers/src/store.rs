@@ -169,7 +169,9 @@ impl Store {
     }
 
     pub(crate) fn temporary_name(&self) -> PathBuf {
-        self.root.join(".tmp").join(format!("{}-{}", std::process::id(), fresh()))
+        // The time too: in another pid namespace, another process may have our number.
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
+        self.root.join(".tmp").join(format!("{}-{now:x}-{}", std::process::id(), fresh()))
     }
 
     /// Replaces one of the layout's own files: all of the new one or all of the old, never a mixture.
@@ -234,3 +236,6 @@ pub(crate) fn freshen(path: &Path) {
 pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
     File::open(dir).and_then(|dir| dir.sync_all()).doing(|| format!("sync {}", dir.display()))
 }
+
+#[cfg(test)]
+mod tests;

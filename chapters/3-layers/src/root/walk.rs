@@ -22,7 +22,8 @@ impl Root {
     /// before what is in it. Links are shown, never followed.
     pub fn walk(&self, path: &Path, visit: &mut dyn FnMut(&Visit) -> Result<Next>) -> Result<()> {
         let real = self.resolve_parent(path)?;
-        let mut todo = vec![real];
+        let top = real.parent().unwrap_or(Path::new("/")).to_owned();
+        let mut todo = vec![real.clone()];
         let mut parent: Option<(PathBuf, OwnedFd)> = None;
         while let Some(path) = todo.pop() {
             let doing = || format!("walk {}", path.display());
@@ -35,18 +36,24 @@ impl Root {
             let parent = match parent.take().filter(|(at, _)| at == above) {
                 Some(same) => parent.insert(same),
                 None => {
-                    let dir = self.open_with(above, OFlag::O_PATH | OFlag::O_DIRECTORY, 0)?;
-                    parent.insert((above.to_owned(), dir))
+                    match self.raw(above, OFlag::O_PATH | OFlag::O_DIRECTORY, 0) {
+                        // It went while we walked, or is no directory any more: a living root.
+                        Err(Errno::ENOENT | Errno::ENOTDIR) if above != top => continue,
+                        dir => parent.insert((above.to_owned(), dir.doing(doing)?)),
+                    }
                 }
             };
             let parent = parent.1.as_fd();
             let stat = match fstatat(parent, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
-                Err(Errno::ENOENT) => continue, // it went while we walked: a living root
+                Err(Errno::ENOENT) if path != real => continue,
                 other => other.doing(doing)?,
             };
             let next = visit(&Visit { path: &path, dir: parent, name: &name, stat })?;
             if next == Next::Into && kind(&stat) == SFlag::S_IFDIR {
-                let names = names(parent, &name).doing(doing)?;
+                let names = match names(parent, &name) {
+                    Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => continue,
+                    names => names.doing(doing)?,
+                };
                 todo.extend(names.into_iter().rev().map(|name| path.join(name)));
             }
         }
