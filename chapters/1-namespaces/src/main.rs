@@ -39,6 +39,9 @@ enum Command {
         /// Tell each step as it is done: how long it took, the system call, what it did
         #[arg(long)]
         explain: bool,
+        /// Move the root over the old one instead of pivot_root(2), for a root on the initial ramfs
+        #[arg(long)]
+        no_pivot: bool,
         /// The bundle
         bundle: PathBuf,
     },
@@ -78,7 +81,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Run { explain, bundle } => start(explain).and_then(|()| run(&bundle)),
+        Command::Run { explain, no_pivot, bundle } => start(explain).and_then(|()| run(&bundle, no_pivot)),
         Command::Enter { explain, pid, user, cwd, env, args } => {
             start(explain).and_then(|()| join(pid, &user, cwd, env, args))
         }
@@ -102,7 +105,7 @@ fn start(explain: bool) -> Result<()> {
     Ok(())
 }
 
-fn run(bundle: &Path) -> Result<i32> {
+fn run(bundle: &Path, no_pivot: bool) -> Result<i32> {
     let spec = spec::load(bundle)?;
     let dir = PrivateDir::new()?;
     let gate_path = dir.0.join("gate");
@@ -116,7 +119,7 @@ fn run(bundle: &Path) -> Result<i32> {
         tasks: &[],
         gate: gate.as_fd(),
         preserve_fds: 0,
-        no_pivot: false,
+        no_pivot,
         no_new_keyring: false,
     })?;
     cloned.die_with_me();

@@ -44,10 +44,10 @@ pub(crate) fn cut_off(propagation: Option<&str>) -> Result<()> {
 /// point, and a directory of an image is none. Everything below is only looked up from here.
 pub(crate) fn bind_root(root: &Path, propagation: Option<&str>) -> Result<OwnedFd> {
     let doing = || format!("bind the root {} on itself", root.display());
-    let tree = sys::open_tree(AT_FDCWD, root, true).doing(doing)?;
-    if propagation.is_some_and(|p| p.contains("shared")) {
-        make_parent_private(root)?;
+    if !matches!(propagation, None | Some("" | "rslave" | "rprivate" | "runbindable")) {
+        make_parent_private(root)?; // and with it the bind, which is a copy of it
     }
+    let tree = sys::open_tree(AT_FDCWD, root, true).doing(doing)?;
     let at = open(root, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).doing(doing)?;
     sys::move_mount(&tree, at).doing(doing)?;
     Ok(tree)

@@ -40,6 +40,9 @@ fn main() {
         Case::new("mount_options", ANY, mount_options),
         Case::new("tmpcopyup", ANY, tmpcopyup),
         Case::new("idmapped_mounts", ROOT, idmapped_mounts),
+        Case::new("the_roots_propagation", ANY, the_roots_propagation),
+        Case::new("a_root_without_pivot", ANY, a_root_without_pivot),
+        Case::new("more_devices", ROOT, more_devices),
         Case::new("a_terminal_of_its_own", ANY, a_terminal_of_its_own),
         Case::new("hooks_run_where_they_should", ANY, hooks_run_where_they_should),
         Case::new("a_failing_hook_ends_it", ANY, a_failing_hook_ends_it),
@@ -285,6 +288,62 @@ fn idmapped_mounts() {
         let output = bundle.sh("stat -c %u:%g /v/file");
         assert!(output.stdout == "5000:5000\n" || output.stderr.contains("map the ids of"), "{output:?}");
     }
+}
+
+fn the_roots_propagation() {
+    // mountinfo's optional fields (proc(5)): between the options and the dash.
+    for (name, field) in [
+        ("", "master:"),
+        ("rslave", "master:"),
+        ("slave", "master:"),
+        ("rprivate", "-"),
+        ("private", "-"),
+        ("unbindable", "unbindable"),
+        ("shared", "shared:"),
+        ("rshared", "shared:"),
+    ] {
+        let mut bundle = Bundle::new();
+        if !name.is_empty() {
+            bundle.set("/linux/rootfsPropagation", json!(name));
+        }
+        let table = bundle.says("cat /proc/self/mountinfo");
+        let root = table.lines().find(|l| l.split(' ').nth(4) == Some("/")).unwrap();
+        let got = root.split(' ').nth(6).unwrap();
+        // A slave of nobody is private: whether the host's mounts are shared is the host's choice.
+        assert!(got.starts_with(field) || (field == "master:" && got == "-"), "{name}: {root}");
+        assert!(
+            !Traces::now().mounts.iter().any(|m| m.starts_with(bundle.dir.path().to_str().unwrap())),
+            "{name}"
+        );
+    }
+    let mut bundle = Bundle::new();
+    bundle.set("/linux/rootfsPropagation", json!("sideways"));
+    assert_eq!(bundle.sh("true").code, 125);
+}
+
+fn a_root_without_pivot() {
+    let mut bundle = Bundle::new();
+    bundle.args(&["/bin/sh", "-c", "ls -d /proc/1 /etc/passwd; test -e /boot || echo no boot"]);
+    let mut command = bundle.command();
+    let output = finish(command.arg("--no-pivot").stdin(Stdio::null()));
+    assert_eq!((output.code, output.stdout.as_str()), (0, "/etc/passwd\n/proc/1\nno boot\n"), "{output:?}");
+}
+
+fn more_devices() {
+    let mut bundle = Bundle::new();
+    bundle.set("/linux/devices", json!([
+        {"path": "/dev/foo", "type": "c", "major": 10, "minor": 229, "fileMode": 0o640, "uid": 5, "gid": 7},
+        {"path": "/dev/net/tun", "type": "c", "major": 10, "minor": 200},
+        {"path": "/dev/null", "type": "c", "major": 1, "minor": 3},
+        {"path": "/dev/blk", "type": "b", "major": 7, "minor": 0, "fileMode": 0o100_600},
+        {"path": "/dev/fifo", "type": "p"},
+    ]));
+    let got = bundle.says("cd /dev; stat -c '%n %A %u:%g %t:%T' foo net/tun null blk fifo");
+    assert_eq!(
+        got,
+        "foo crw-r----- 5:7 a:e5\nnet/tun crw-rw-rw- 0:0 a:c8\nnull crw-rw-rw- 0:0 1:3\n\
+         blk brw------- 0:0 7:0\nfifo prw-rw-rw- 0:0 0:0"
+    );
 }
 
 fn a_terminal_of_its_own() {
