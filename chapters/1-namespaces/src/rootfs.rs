@@ -40,11 +40,16 @@ pub(crate) fn cut_off(propagation: Option<&str>) -> Result<()> {
     mount(NONE, "/", NONE, now, NONE).doing(|| format!("make / {}", propagation.unwrap_or("rslave")))
 }
 
+/// Whether [`cut_off`] left nothing, at any depth, that the host would hear of.
+fn is_all_cut_off(propagation: Option<&str>) -> bool {
+    matches!(propagation, None | Some("" | "rslave" | "rprivate" | "unbindable" | "runbindable"))
+}
+
 /// Mounts the root on itself, and returns a descriptor of that mount. pivot_root(2) wants a mount
 /// point, and a directory of an image is none. Everything below is only looked up from here.
 pub(crate) fn bind_root(root: &Path, propagation: Option<&str>) -> Result<OwnedFd> {
     let doing = || format!("bind the root {} on itself", root.display());
-    if !matches!(propagation, None | Some("" | "rslave" | "rprivate" | "runbindable")) {
+    if !is_all_cut_off(propagation) {
         make_parent_private(root)?; // and with it the bind, which is a copy of it
     }
     let tree = sys::open_tree(AT_FDCWD, root, true).doing(doing)?;
@@ -150,8 +155,8 @@ pub(crate) fn set_readonly(mount: &OwnedFd) -> nix::Result<()> {
 pub(crate) fn pivot(root: &OwnedFd, propagation: Option<&str>) -> Result<()> {
     fchdir(root).doing(|| "enter the new root".into())?;
     pivot_root(".", ".").doing(|| "make the new root the root".into())?;
-    if propagation.is_some_and(|p| p.contains("shared")) {
-        // Else the host would follow our unmounting of its own file systems.
+    if !is_all_cut_off(propagation) {
+        // Else the host would follow when we let go of what is, after all, its own tree.
         mount(NONE, ".", NONE, MsFlags::MS_SLAVE | MsFlags::MS_REC, NONE)
             .doing(|| "cut the old root off".into())?;
     }

@@ -41,6 +41,7 @@ fn main() {
         Case::new("tmpcopyup", ANY, tmpcopyup),
         Case::new("idmapped_mounts", ROOT, idmapped_mounts),
         Case::new("the_roots_propagation", ANY, the_roots_propagation),
+        Case::new("the_host_keeps_its_mounts", ROOT, the_host_keeps_its_mounts),
         Case::new("a_root_without_pivot", ANY, a_root_without_pivot),
         Case::new("more_devices", ROOT, more_devices),
         Case::new("a_terminal_of_its_own", ANY, a_terminal_of_its_own),
@@ -319,6 +320,28 @@ fn the_roots_propagation() {
     let mut bundle = Bundle::new();
     bundle.set("/linux/rootfsPropagation", json!("sideways"));
     assert_eq!(bundle.sh("true").code, 125);
+}
+
+/// On a host whose mounts are shared, as systemd makes them: none may appear or vanish there.
+fn the_host_keeps_its_mounts() {
+    for name in ["", "slave", "private", "unbindable", "shared", "rshared"] {
+        let mut bundle = Bundle::new();
+        if !name.is_empty() {
+            bundle.set("/linux/rootfsPropagation", json!(name));
+        }
+        bundle.args(&["/bin/true"]);
+        bundle.command();
+        let script = format!(
+            "mount --make-rshared /; mount -t tmpfs t /mnt; mkdir /mnt/x; mount -t tmpfs t /mnt/x; mkdir /mnt/x/y; \
+             mount -t tmpfs t /mnt/x/y; cat /proc/self/mountinfo >/mnt/before; {} run {} || exit 1; \
+             cut -d' ' -f1-6 /mnt/before >/mnt/1; cut -d' ' -f1-6 /proc/self/mountinfo | cmp - /mnt/1",
+            env!("CARGO_BIN_EXE_namespaces"),
+            bundle.dir.path().display(),
+        );
+        let mut host = std::process::Command::new("unshare");
+        let output = finish(host.args(["--mount", "--propagation", "private", "sh", "-c", &script]));
+        assert_eq!(output.code, 0, "{name}: {output:?}");
+    }
 }
 
 fn a_root_without_pivot() {
