@@ -6,12 +6,12 @@
 //! what both have in common.
 
 use crate::{
-    Error, Result, devices,
+    Error, Result, counters, devices,
     error::Doing,
     hierarchy::{self, Hierarchy, Version},
     plan::{missing, not_ours, plan},
     setting::{self, Setting, errno, write},
-    stats::{self, Stats},
+    stats::Stats,
     tree,
 };
 use nix::{errno::Errno, unistd::Pid};
@@ -213,17 +213,17 @@ impl Cgroup {
 
     /// What it has used.
     pub fn stats(&self) -> Result<Stats> {
-        stats::read(&self.groups)
+        counters::read(&self.groups)
     }
 
     /// How many processes the kernel killed here for lack of memory.
     pub fn oom_kills(&self) -> Result<u64> {
-        stats::oom_kills(&self.groups)
+        counters::oom_kills(&self.groups)
     }
 
     /// How often a fork was refused here for the limit of processes.
     pub fn refused_forks(&self) -> Result<u64> {
-        stats::refused_forks(&self.groups)
+        counters::refused_forks(&self.groups)
     }
 
     /// The group's directories by controller, for people to look at and for [`Cgroup::of_directories`].

@@ -1,5 +1,6 @@
 //! What may be typed: the command line of runc and crun, to the letter, so that whoever calls those can call this.
 
+use crate::{exec::Exec, limit::Limit, update::Update};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -191,156 +192,6 @@ pub(crate) struct Kill {
     pub(crate) signal: String,
 }
 
-#[derive(Args)]
-pub(crate) struct Exec {
-    /// The unix socket to which the master side of the terminal is sent
-    #[arg(long, value_name = "SOCKET")]
-    pub(crate) console_socket: Option<PathBuf>,
-    /// The working directory
-    #[arg(long)]
-    pub(crate) cwd: Option<PathBuf>,
-    /// NAME=VALUE, besides the container's own environment
-    #[arg(short, long)]
-    pub(crate) env: Vec<String>,
-    /// Give it a terminal
-    #[arg(short, long)]
-    pub(crate) tty: bool,
-    /// UID[:GID]
-    #[arg(short, long)]
-    pub(crate) user: Option<String>,
-    /// Further groups, by number
-    #[arg(short = 'g', long)]
-    pub(crate) additional_gids: Vec<u32>,
-    /// A process.json that says all of it
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) process: Option<PathBuf>,
-    /// Do not wait for its end
-    #[arg(short, long)]
-    pub(crate) detach: bool,
-    /// Where to write the process ID
-    #[arg(long, value_name = "FILE")]
-    pub(crate) pid_file: Option<PathBuf>,
-    /// An SELinux label
-    #[arg(long)]
-    pub(crate) process_label: Option<String>,
-    /// An AppArmor profile
-    #[arg(long)]
-    pub(crate) apparmor: Option<String>,
-    /// It may gain no privileges by execve(2)
-    #[arg(long)]
-    pub(crate) no_new_privs: bool,
-    /// A capability to add
-    #[arg(short, long)]
-    pub(crate) cap: Vec<String>,
-    /// How many descriptors from 3 on it inherits
-    #[arg(long, default_value_t = 0)]
-    pub(crate) preserve_fds: u32,
-    /// Accepted for runc's sake
-    #[arg(long, hide = true)]
-    pub(crate) no_subreaper: bool,
-    /// Accepted for runc's sake: a paused container refuses
-    #[arg(long, hide = true)]
-    pub(crate) ignore_paused: bool,
-    /// Accepted for runc's sake: there is one group
-    #[arg(long, hide = true)]
-    pub(crate) cgroup: Vec<String>,
-    pub(crate) id: String,
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub(crate) command: Vec<String>,
-}
-
-#[derive(Args)]
-pub(crate) struct Update {
-    /// A JSON file with the fields of linux.resources; - is standard input
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) resources: Option<PathBuf>,
-    #[arg(long)]
-    pub(crate) blkio_weight: Option<u16>,
-    #[arg(long, allow_negative_numbers = true)]
-    pub(crate) cpu_period: Option<u64>,
-    #[arg(long, allow_negative_numbers = true)]
-    pub(crate) cpu_quota: Option<i64>,
-    #[arg(long)]
-    pub(crate) cpu_burst: Option<u64>,
-    #[arg(long, alias = "cpu-shares")]
-    pub(crate) cpu_share: Option<u64>,
-    #[arg(long)]
-    pub(crate) cpu_rt_period: Option<u64>,
-    #[arg(long, allow_negative_numbers = true)]
-    pub(crate) cpu_rt_runtime: Option<i64>,
-    #[arg(long)]
-    pub(crate) cpu_idle: Option<i64>,
-    #[arg(long)]
-    pub(crate) cpuset_cpus: Option<String>,
-    #[arg(long)]
-    pub(crate) cpuset_mems: Option<String>,
-    #[arg(long, value_parser = bytes, allow_negative_numbers = true)]
-    pub(crate) memory: Option<i64>,
-    #[arg(long, value_parser = bytes, allow_negative_numbers = true)]
-    pub(crate) memory_reservation: Option<i64>,
-    #[arg(long, value_parser = bytes, allow_negative_numbers = true)]
-    pub(crate) memory_swap: Option<i64>,
-    /// Accepted for runc's sake: the kernel counts its own memory in the limit
-    #[arg(long, hide = true, value_parser = bytes, allow_negative_numbers = true)]
-    pub(crate) kernel_memory: Option<i64>,
-    #[arg(long, hide = true, value_parser = bytes, allow_negative_numbers = true)]
-    pub(crate) kernel_memory_tcp: Option<i64>,
-    #[arg(long, allow_negative_numbers = true)]
-    pub(crate) pids_limit: Option<i64>,
-    pub(crate) id: String,
-}
-
-#[derive(Args)]
-pub(crate) struct Limit {
-    /// Memory (64m, 1.5g)
-    #[arg(short, long, value_parser = bytes)]
-    pub(crate) memory: Option<i64>,
-    /// Memory and swap together; -1 for no limit
-    #[arg(long, value_parser = bytes, allow_negative_numbers = true)]
-    pub(crate) memory_swap: Option<i64>,
-    /// Memory that is left to it when others want more
-    #[arg(long, value_parser = bytes)]
-    pub(crate) memory_reservation: Option<i64>,
-    /// How many processors' worth of time (0.5)
-    #[arg(long, value_name = "N")]
-    pub(crate) cpus: Option<f64>,
-    /// Its weight against others, 1024 being the usual one
-    #[arg(short, long, value_name = "N")]
-    pub(crate) cpu_shares: Option<u64>,
-    /// On which processors (0-2,5)
-    #[arg(long, value_name = "LIST")]
-    pub(crate) cpuset_cpus: Option<String>,
-    /// On which memory nodes
-    #[arg(long, value_name = "LIST")]
-    pub(crate) cpuset_mems: Option<String>,
-    /// How many processes and threads
-    #[arg(long, visible_alias = "pids-limit", value_name = "N")]
-    pub(crate) pids: Option<i64>,
-    /// Block I/O weight (10 to 1000)
-    #[arg(long, value_name = "N")]
-    pub(crate) blkio_weight: Option<u16>,
-    /// Bytes per second read from a device (/dev/sda:1m)
-    #[arg(long, value_name = "DEVICE:RATE")]
-    pub(crate) device_read_bps: Vec<String>,
-    /// Bytes per second written to a device
-    #[arg(long, value_name = "DEVICE:RATE")]
-    pub(crate) device_write_bps: Vec<String>,
-    /// A file of cgroup v2 and its value (memory.high=32m is memory.high=33554432)
-    #[arg(long, value_name = "FILE=VALUE")]
-    pub(crate) unified: Vec<String>,
-    /// The group's path; one below the caller's own by default
-    #[arg(long, value_name = "PATH")]
-    pub(crate) path: Option<String>,
-    /// Print each limit's file and value
-    #[arg(short = 'v', long, visible_alias = "verbose")]
-    pub(crate) show: bool,
-    /// Say nothing but what the command says
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
-    pub(crate) command: Vec<std::ffi::OsString>,
-}
-
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     Table,
@@ -348,7 +199,7 @@ pub(crate) enum Format {
 }
 
 /// A size, or -1 for no limit.
-fn bytes(text: &str) -> Result<i64, String> {
+pub(crate) fn bytes(text: &str) -> Result<i64, String> {
     if text == "-1" {
         return Ok(-1);
     }

@@ -1,8 +1,9 @@
 //! `cgroups limit --memory 64m -- COMMAND`: a group of its own for one command, and at its end what it used.
 
-use crate::{cli::Limit, show};
+use crate::{cli::bytes, show};
 use anyhow::{Context, Result, bail};
 use cgroups::cgroup::Cgroup;
+use clap::Args;
 use nix::{
     sys::{
         signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask},
@@ -22,6 +23,58 @@ use std::{
     process::Command,
     time::Instant,
 };
+
+/// The limits, and the command.
+#[derive(Args)]
+pub(crate) struct Limit {
+    /// Memory (64m, 1.5g)
+    #[arg(short, long, value_parser = bytes)]
+    pub(crate) memory: Option<i64>,
+    /// Memory and swap together; -1 for no limit
+    #[arg(long, value_parser = bytes, allow_negative_numbers = true)]
+    pub(crate) memory_swap: Option<i64>,
+    /// Memory that is left to it when others want more
+    #[arg(long, value_parser = bytes)]
+    pub(crate) memory_reservation: Option<i64>,
+    /// How many processors' worth of time (0.5)
+    #[arg(long, value_name = "N")]
+    pub(crate) cpus: Option<f64>,
+    /// Its weight against others, 1024 being the usual one
+    #[arg(short, long, value_name = "N")]
+    pub(crate) cpu_shares: Option<u64>,
+    /// On which processors (0-2,5)
+    #[arg(long, value_name = "LIST")]
+    pub(crate) cpuset_cpus: Option<String>,
+    /// On which memory nodes
+    #[arg(long, value_name = "LIST")]
+    pub(crate) cpuset_mems: Option<String>,
+    /// How many processes and threads
+    #[arg(long, visible_alias = "pids-limit", value_name = "N")]
+    pub(crate) pids: Option<i64>,
+    /// Block I/O weight (10 to 1000)
+    #[arg(long, value_name = "N")]
+    pub(crate) blkio_weight: Option<u16>,
+    /// Bytes per second read from a device (/dev/sda:1m)
+    #[arg(long, value_name = "DEVICE:RATE")]
+    pub(crate) device_read_bps: Vec<String>,
+    /// Bytes per second written to a device
+    #[arg(long, value_name = "DEVICE:RATE")]
+    pub(crate) device_write_bps: Vec<String>,
+    /// A file of cgroup v2 and its value (memory.high=32m is memory.high=33554432)
+    #[arg(long, value_name = "FILE=VALUE")]
+    pub(crate) unified: Vec<String>,
+    /// The group's path; one below the caller's own by default
+    #[arg(long, value_name = "PATH")]
+    pub(crate) path: Option<String>,
+    /// Print each limit's file and value
+    #[arg(short = 'v', long, visible_alias = "verbose")]
+    pub(crate) show: bool,
+    /// Say nothing but what the command says
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) command: Vec<std::ffi::OsString>,
+}
 
 /// Runs the command and returns its exit code.
 pub(crate) fn limit(options: &Limit) -> Result<i32> {

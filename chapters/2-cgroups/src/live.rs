@@ -1,7 +1,14 @@
 //! What is done to a container while it runs: another process in it, a pause, other limits, a look at
 //! its counters.
 
-use crate::{Error, Result, cgroup::Cgroup, error::Doing, runtime::Runtime, state::Status, stats::Stats};
+use crate::{
+    Error, Result,
+    cgroup::Cgroup,
+    error::Doing,
+    runtime::{Runtime, wrong},
+    state::Status,
+    stats::Stats,
+};
 use namespaces::{enter, process::Stdio, spec::Spec};
 use nix::unistd::Pid;
 use oci_spec::runtime::{LinuxResources, Process};
@@ -102,8 +109,4 @@ impl Runtime {
     pub fn cgroup(&self, id: &str) -> Result<Cgroup> {
         Ok(Cgroup::of_directories(self.load(id)?.0.cgroup))
     }
-}
-
-fn wrong(id: &str, doing: &'static str, status: Status, next: &'static str) -> Error {
-    Error::WrongState { doing, id: id.into(), status, next }
 }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`cli`] | what may be typed |
 //! | [`oci`] | `create start state kill delete list ps …` |
-//! | [`foreground`] | `run` and `exec`: waiting for a process, with or without a terminal |
+//! | [`run`], [`exec`] | those two, which wait for a process |
 //! | [`console`] | sending a terminal to whoever asked for it |
 //! | [`update`], [`events`], [`features`] | those three |
 //! | [`limit`], [`show`] | `limit`, `stats`, `show`: groups by hand |
@@ -13,11 +13,12 @@
 mod cli;
 mod console;
 mod events;
+mod exec;
 mod features;
-mod foreground;
 mod limit;
 mod log;
 mod oci;
+mod run;
 mod show;
 mod update;
 
@@ -51,8 +52,8 @@ fn out_of_reach() -> anyhow::Result<()> {
 
 fn run(cli: &Cli) -> anyhow::Result<i32> {
     match &cli.command {
-        Command::Run(options) => foreground::run(&cli.global, options),
-        Command::Exec(options) => foreground::exec(&cli.global, options),
+        Command::Run(options) => run::run(&cli.global, options),
+        Command::Exec(options) => exec::exec(&cli.global, options),
         Command::Limit(options) => limit::limit(options),
         Command::Stats { groups, json } => show::stats_of(&cli.global, groups, *json).map(|()| 0),
         Command::Show { group } => show::limits_of(&cli.global, group.as_deref()).map(|()| 0),

@@ -62,17 +62,6 @@ fn default_root() -> PathBuf {
 /// `create`, and the first half of `run`.
 pub(crate) fn create(global: &Global, options: &Create, detached: bool) -> Result<Created> {
     let runtime = runtime(global);
-    let terminal = wants_terminal(&options.bundle)?;
-    // Without a reader the master's end would close with us, and the container would be hung up.
-    if terminal && detached && options.console_socket.is_none() {
-        bail!(
-            "the container wants a terminal (process.terminal), and nobody would hold its other end: \
-               give --console-socket, or use run without --detach"
-        );
-    }
-    if options.console_socket.is_some() && !(terminal && detached) {
-        bail!("--console-socket is for a container with a terminal (process.terminal) that runs detached");
-    }
     let created = runtime.create(
         &options.id,
         &options.bundle,
@@ -85,8 +74,18 @@ pub(crate) fn create(global: &Global, options: &Create, detached: bool) -> Resul
         },
     )?;
     let hand_over = || -> Result<()> {
-        if let (Some(socket), Some(master)) = (&options.console_socket, &created.console) {
-            console::send(socket, master)?;
+        match (&options.console_socket, &created.console) {
+            (Some(socket), Some(master)) if detached => console::send(socket, master)?,
+            (None, None) => {}
+            (None, Some(_)) if !detached => {}
+            // Without a reader the master's end would close with us, and the container would be hung up.
+            (None, Some(_)) => bail!(
+                "the container wants a terminal (process.terminal), and nobody would hold its other end: \
+                 give --console-socket, or use run without --detach"
+            ),
+            (Some(_), _) => bail!(
+                "--console-socket is for a container with a terminal (process.terminal) that runs detached"
+            ),
         }
         match &options.pid_file {
             Some(file) => write_pid(file, created.pid.as_raw()),
@@ -98,12 +97,6 @@ pub(crate) fn create(global: &Global, options: &Create, detached: bool) -> Resul
         return Err(error);
     }
     Ok(created)
-}
-
-/// Whether `process.terminal` is set. The bundle is checked in full by `create` itself.
-fn wants_terminal(bundle: &Path) -> Result<bool> {
-    let spec = spec::load(bundle).map_err(cgroups::Error::from)?;
-    Ok(spec.process().as_ref().is_some_and(|p| p.terminal().unwrap_or(false)))
 }
 
 /// Written beside and renamed, since someone may be waiting for it to appear.

@@ -12,6 +12,7 @@ use crate::{
     Error, Result,
     cgroup::Cgroup,
     error::Doing,
+    pidfd,
     state::{self, OCI_VERSION, Record, State, Status},
 };
 use namespaces::{
@@ -19,12 +20,12 @@ use namespaces::{
     process::{self, Stdio},
     spec::{self, Spec},
 };
-use nix::{errno::Errno, sys::signal::Signal, unistd::Pid};
+use nix::{sys::signal::Signal, unistd::Pid};
+use oci_spec::runtime::{Hook, Hooks};
 use std::{
     fs,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
-    time::{Duration, Instant},
 };
 
 /// Containers, by the directory that holds their state (`--root`).
@@ -87,8 +88,9 @@ impl Runtime {
         // The name is ours from here on. Everything that can outlive us is written down before it is
         // made: whoever deletes this container, after whatever crash, must know what to look for.
         let directory = state::claim(&self.root, id)?;
-        let mut unfinished = Unfinished { directory: &directory, cgroup: Vec::new() };
-        let mut record = record(id, &bundle, &spec);
+        let mut unfinished =
+            Unfinished { directory: &directory, record: record(id, &bundle, &spec), done: false };
+        let record = &mut unfinished.record;
         record.cgroup = Cgroup::would_be(&path)?;
         record.save(&directory)?;
         // Later changes of the bundle's config.json are to have no effect on this container.
@@ -97,7 +99,6 @@ impl Runtime {
 
         // The group first, complete with its limits: no instruction of the container runs outside of it.
         let limits = spec.linux().as_ref().and_then(|l| l.resources().as_ref());
-        unfinished.cgroup.clone_from(&record.cgroup);
         let cgroup = Cgroup::create(&path, limits)?;
 
         let door = gate::listen(&state::gate(&directory))?;
@@ -134,7 +135,7 @@ impl Runtime {
 
         record.state.status = Status::Created;
         record.save(&directory)?;
-        std::mem::forget(unfinished);
+        unfinished.done = true;
         Ok(Created { pid: ready.pid, pidfd: ready.pidfd, console: ready.console, cgroup })
     }
 
@@ -149,14 +150,8 @@ impl Runtime {
         // The gate stands for "created": it goes whether or not the program could be executed.
         let _ = fs::remove_file(state::gate(&directory));
         opened?;
-        if let Some(list) = record.hooks.as_ref().and_then(|h| h.poststart().as_deref()) {
-            // config.md: "If any poststart hook fails, the runtime MUST log a warning, but the remaining hooks and lifecycle
-            // continue as if the hook had succeeded."
-            let state = json(&record.state(&directory));
-            for hook in list {
-                warn_if_failed(hooks::run(std::slice::from_ref(hook), &state));
-            }
-        }
+        let hooks = record.hooks.as_ref().and_then(|h| h.poststart().as_deref());
+        too_late_to_fail(hooks, &record.state(&directory));
         Ok(())
     }
 
@@ -188,24 +183,22 @@ impl Runtime {
     pub fn kill_number(&self, id: &str, signal: i32, all: bool) -> Result<()> {
         let (record, directory) = self.load(id)?;
         let status = record.status(&directory);
-        if all {
-            // Others may live on when the first is gone, if the container has no PID namespace of its own.
-            let cgroup = Cgroup::of_directories(record.cgroup.clone());
-            if signal == libc::SIGKILL {
-                return cgroup.kill();
-            }
-            for pid in cgroup.procs()? {
-                send(pid, signal)?;
-            }
-            return Ok(());
+        let cgroup = Cgroup::of_directories(record.cgroup.clone());
+        let members = if all { cgroup.procs()? } else { Vec::new() };
+        // Others may live on when the first is gone, if the container has no PID namespace of its own.
+        if !members.is_empty() {
+            return match signal {
+                libc::SIGKILL => cgroup.kill(),
+                _ => members.into_iter().try_for_each(|pid| pidfd::send(pid, signal)),
+            };
         }
         match record.alive() {
-            Some(pid) if status != Status::Creating => send(pid, signal)?,
+            Some(pid) if status != Status::Creating => pidfd::send(pid, signal)?,
             _ => return Err(Error::NotRunning(id.into(), status)),
         }
         // A frozen process is killed only when it is let go.
         if signal == libc::SIGKILL && status == Status::Paused {
-            Cgroup::of_directories(record.cgroup.clone()).freeze(false)?;
+            cgroup.freeze(false)?;
         }
         Ok(())
     }
@@ -224,17 +217,12 @@ impl Runtime {
             return Err(wrong(id, "delete", status, " (stop it first, or use --force)"));
         }
         if let Some(pid) = record.alive() {
-            send(pid, libc::SIGKILL)?;
-            wait_for_end(&record)?;
+            pidfd::send(pid, libc::SIGKILL)?;
+            pidfd::wait_for_end(&record)?;
         }
         // What the first process left behind goes too, and with it the group.
         destroy(&directory, record.cgroup.clone())?;
-        if let Some(list) = record.hooks.as_ref().and_then(|h| h.poststop().as_deref()) {
-            let state = json(&State { status: Status::Stopped, pid: 0, ..record.state.clone() });
-            for hook in list {
-                warn_if_failed(hooks::run(std::slice::from_ref(hook), &state));
-            }
-        }
+        after_the_end(&record);
         Ok(())
     }
 
@@ -245,16 +233,24 @@ impl Runtime {
     }
 }
 
-/// Undoes a `create` that did not come to its end. (The process dies with its `Cloned`.)
+/// A container that is being made. Dropped before it is done, it is undone, as the spec has it for a failing
+/// hook: the container is destroyed, and then the poststop hooks run. (Its process dies with its `Cloned`.)
 struct Unfinished<'a> {
     directory: &'a Path,
-    cgroup: Vec<(String, PathBuf)>,
+    record: Record,
+    done: bool,
 }
 
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
+        if self.done {
+            return;
+        }
         // The error that brought us here is the one to tell.
-        let _ = destroy(self.directory, std::mem::take(&mut self.cgroup));
+        let _ = destroy(self.directory, std::mem::take(&mut self.record.cgroup));
+        if self.record.state.pid != 0 {
+            after_the_end(&self.record);
+        }
     }
 }
 
@@ -304,7 +300,7 @@ fn cgroups_path(spec: &Spec, id: &str, systemd: bool) -> String {
 
 /// The hooks that run in the runtime's namespaces while the container is made, in order.
 #[allow(deprecated)] // `prestart` is, and podman's and nvidia's bundles still carry it.
-fn before_pivot(hooks: &oci_spec::runtime::Hooks) -> impl Iterator<Item = &[oci_spec::runtime::Hook]> {
+fn before_pivot(hooks: &Hooks) -> impl Iterator<Item = &[Hook]> {
     [hooks.prestart(), hooks.create_runtime()].into_iter().filter_map(|list| list.as_deref())
 }
 
@@ -312,43 +308,22 @@ fn json(state: &State) -> Vec<u8> {
     serde_json::to_vec(state).unwrap_or_default()
 }
 
-fn wrong(id: &str, doing: &'static str, status: Status, next: &'static str) -> Error {
+pub(crate) fn wrong(id: &str, doing: &'static str, status: Status, next: &'static str) -> Error {
     Error::WrongState { doing, id: id.into(), status, next }
 }
 
-fn warn_if_failed(result: namespaces::Result<()>) {
-    if let Err(error) = result {
-        tracing::warn!("{error}");
-    }
+/// Runs the poststop hooks.
+fn after_the_end(record: &Record) {
+    let hooks = record.hooks.as_ref().and_then(|h| h.poststop().as_deref());
+    too_late_to_fail(hooks, &State { status: Status::Stopped, pid: 0, ..record.state.clone() });
 }
 
-/// Sends a signal by way of a descriptor, which names one process for good.
-fn send(pid: Pid, signal: i32) -> Result<()> {
-    // SAFETY: a plain system call without pointers (pidfd_open(2)).
-    let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) });
-    let sent = fd.and_then(|fd| {
-        // SAFETY: the kernel has just made this descriptor for us alone.
-        let fd = unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(fd as i32) };
-        let none = std::ptr::null::<libc::siginfo_t>();
-        // SAFETY: a null siginfo is allowed, and stands for kill(2)'s (pidfd_send_signal(2)).
-        Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd.as_raw_fd(), signal, none, 0) })
-    });
-    match sent {
-        // It ended in between: there is nothing left to be told.
-        Ok(_) | Err(Errno::ESRCH) => Ok(()),
-        Err(errno) => Err(errno).doing(|| format!("sending signal {signal} to process {pid}")),
-    }
-}
-
-/// Waits until a killed process is gone (or a zombie, which is its parent's to reap).
-fn wait_for_end(record: &Record) -> Result<()> {
-    let start = Instant::now();
-    while record.alive().is_some() {
-        if start.elapsed() > Duration::from_secs(10) {
-            let doing = format!("waiting for process {} to end after SIGKILL", record.state.pid);
-            return Err(Error::Sys { doing, errno: Errno::ETIMEDOUT });
+/// runtime.md, "Lifecycle": if a poststart or a poststop hook fails, "the runtime MUST log a warning, but the remaining
+/// hooks and lifecycle continue as if the hook had succeeded".
+fn too_late_to_fail(list: Option<&[Hook]>, state: &State) {
+    for hook in list.into_iter().flatten() {
+        if let Err(error) = hooks::run(std::slice::from_ref(hook), &json(state)) {
+            tracing::warn!("{error}");
         }
-        std::thread::sleep(Duration::from_micros(200));
     }
-    Ok(())
 }

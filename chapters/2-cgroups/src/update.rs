@@ -1,12 +1,55 @@
 //! `update`: other limits for a container that runs.
 
 use crate::{
-    cli::{Global, Update},
+    cli::{Global, bytes},
     oci,
 };
 use anyhow::{Context, Result};
+use clap::Args;
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxPids, LinuxResources};
-use std::io::Read;
+use std::{io::Read, path::PathBuf};
+
+/// What may be changed.
+#[derive(Args)]
+pub(crate) struct Update {
+    /// A JSON file with the fields of linux.resources; - is standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) resources: Option<PathBuf>,
+    #[arg(long)]
+    pub(crate) blkio_weight: Option<u16>,
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) cpu_period: Option<u64>,
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) cpu_quota: Option<i64>,
+    #[arg(long)]
+    pub(crate) cpu_burst: Option<u64>,
+    #[arg(long, alias = "cpu-shares")]
+    pub(crate) cpu_share: Option<u64>,
+    #[arg(long)]
+    pub(crate) cpu_rt_period: Option<u64>,
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) cpu_rt_runtime: Option<i64>,
+    #[arg(long)]
+    pub(crate) cpu_idle: Option<i64>,
+    #[arg(long)]
+    pub(crate) cpuset_cpus: Option<String>,
+    #[arg(long)]
+    pub(crate) cpuset_mems: Option<String>,
+    #[arg(long, value_parser = bytes, allow_negative_numbers = true)]
+    pub(crate) memory: Option<i64>,
+    #[arg(long, value_parser = bytes, allow_negative_numbers = true)]
+    pub(crate) memory_reservation: Option<i64>,
+    #[arg(long, value_parser = bytes, allow_negative_numbers = true)]
+    pub(crate) memory_swap: Option<i64>,
+    /// Accepted for runc's sake: the kernel counts its own memory in the limit
+    #[arg(long, hide = true, value_parser = bytes, allow_negative_numbers = true)]
+    pub(crate) kernel_memory: Option<i64>,
+    #[arg(long, hide = true, value_parser = bytes, allow_negative_numbers = true)]
+    pub(crate) kernel_memory_tcp: Option<i64>,
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) pids_limit: Option<i64>,
+    pub(crate) id: String,
+}
 
 pub(crate) fn update(global: &Global, options: &Update) -> Result<()> {
     let limits = match &options.resources {

@@ -1,44 +1,72 @@
-//! `run` and `exec`: a process that somebody waits for. Its exit code becomes ours, signals sent to us go to
-//! it, and if it has a terminal, ours is joined to it.
+//! `exec`: another process in a container that runs, described by options or by a `process.json`.
 
-use crate::{
-    cli::{Exec, Global, Run},
-    console, oci,
-};
+use crate::{cli::Global, console, oci, run::size};
 use anyhow::{Context, Result, bail};
+use clap::Args;
 use namespaces::{
     foreground::{self, Signals},
     process::Stdio,
 };
 use oci_spec::runtime::{BoxBuilder, Capabilities, LinuxCapabilities, Process, User};
-use std::{fs, os::fd::AsRawFd};
+use std::{fs, path::PathBuf};
 
-/// create, start, wait, delete.
-pub(crate) fn run(global: &Global, options: &Run) -> Result<i32> {
-    let runtime = oci::runtime(global);
-    let id = &options.create.id;
-    // Signals from now on are the container's.
-    let signals = if options.detach { None } else { Some(Signals::take()?) };
-    let created = oci::create(global, &options.create, options.detach)?;
-    // From here on what is left of it is ours to remove, however this ends.
-    let end = || -> Result<i32> {
-        if let (Some(console), Some((rows, columns))) = (&created.console, size()) {
-            // Before the start, or the program would find a terminal without a size.
-            let _ = namespaces::terminal::resize(console, rows, columns);
-        }
-        runtime.start(id)?;
-        match signals {
-            None => Ok(0),
-            Some(signals) => {
-                Ok(foreground::wait(created.pid, &created.pidfd, created.console.as_ref(), signals)?)
-            }
-        }
-    };
-    let code = end();
-    if code.is_err() || !(options.detach || options.keep) {
-        runtime.delete(id, true)?;
-    }
-    code
+/// What is to be executed.
+#[derive(Args)]
+pub(crate) struct Exec {
+    /// The unix socket to which the master side of the terminal is sent
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) console_socket: Option<PathBuf>,
+    /// The working directory
+    #[arg(long)]
+    pub(crate) cwd: Option<PathBuf>,
+    /// NAME=VALUE, besides the container's own environment
+    #[arg(short, long)]
+    pub(crate) env: Vec<String>,
+    /// Give it a terminal
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+    /// UID[:GID]
+    #[arg(short, long)]
+    pub(crate) user: Option<String>,
+    /// Further groups, by number
+    #[arg(short = 'g', long)]
+    pub(crate) additional_gids: Vec<u32>,
+    /// A process.json that says all of it
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) process: Option<PathBuf>,
+    /// Do not wait for its end
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+    /// Where to write the process ID
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pid_file: Option<PathBuf>,
+    /// An SELinux label
+    #[arg(long)]
+    pub(crate) process_label: Option<String>,
+    /// An AppArmor profile
+    #[arg(long)]
+    pub(crate) apparmor: Option<String>,
+    /// It may gain no privileges by execve(2)
+    #[arg(long)]
+    pub(crate) no_new_privs: bool,
+    /// A capability to add
+    #[arg(short, long)]
+    pub(crate) cap: Vec<String>,
+    /// How many descriptors from 3 on it inherits
+    #[arg(long, default_value_t = 0)]
+    pub(crate) preserve_fds: u32,
+    /// Accepted for runc's sake
+    #[arg(long, hide = true)]
+    pub(crate) no_subreaper: bool,
+    /// Accepted for runc's sake: a paused container refuses
+    #[arg(long, hide = true)]
+    pub(crate) ignore_paused: bool,
+    /// Accepted for runc's sake: there is one group
+    #[arg(long, hide = true)]
+    pub(crate) cgroup: Vec<String>,
+    pub(crate) id: String,
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) command: Vec<String>,
 }
 
 /// Another process in a container that runs.
@@ -128,12 +156,4 @@ fn add_capabilities(sets: &mut LinuxCapabilities, names: &[String]) -> Result<()
         (join(sets.bounding()), join(sets.permitted()), join(sets.effective()));
     sets.set_bounding(bounding).set_permitted(permitted).set_effective(effective);
     Ok(())
-}
-
-/// Rows and columns of our own terminal, if standard input is one.
-fn size() -> Option<(u16, u16)> {
-    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
-    // SAFETY: TIOCGWINSZ fills in the structure, which is ours (ioctl_tty(2)).
-    let result = unsafe { libc::ioctl(std::io::stdin().as_raw_fd(), libc::TIOCGWINSZ, &mut size) };
-    (result == 0).then_some((size.ws_row, size.ws_col))
 }

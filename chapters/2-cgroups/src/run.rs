@@ -1,0 +1,46 @@
+//! `run`: create, start, wait, delete. The container's exit code becomes ours, signals sent to us go to it, and if it
+//! has a terminal, ours is joined to it.
+
+use crate::{
+    cli::{Global, Run},
+    oci,
+};
+use anyhow::Result;
+use namespaces::foreground::{self, Signals};
+use std::os::fd::AsRawFd;
+
+/// Does it.
+pub(crate) fn run(global: &Global, options: &Run) -> Result<i32> {
+    let runtime = oci::runtime(global);
+    let id = &options.create.id;
+    // Signals from now on are the container's.
+    let signals = if options.detach { None } else { Some(Signals::take()?) };
+    let created = oci::create(global, &options.create, options.detach)?;
+    // From here on what is left of it is ours to remove, however this ends.
+    let end = || -> Result<i32> {
+        if let (Some(console), Some((rows, columns))) = (&created.console, size()) {
+            // Before the start, or the program would find a terminal without a size.
+            let _ = namespaces::terminal::resize(console, rows, columns);
+        }
+        runtime.start(id)?;
+        match signals {
+            None => Ok(0),
+            Some(signals) => {
+                Ok(foreground::wait(created.pid, &created.pidfd, created.console.as_ref(), signals)?)
+            }
+        }
+    };
+    let code = end();
+    if code.is_err() || !(options.detach || options.keep) {
+        runtime.delete(id, true)?;
+    }
+    code
+}
+
+/// Rows and columns of our own terminal, if standard input is one.
+pub(crate) fn size() -> Option<(u16, u16)> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: TIOCGWINSZ fills in the structure, which is ours (ioctl_tty(2)).
+    let result = unsafe { libc::ioctl(std::io::stdin().as_raw_fd(), libc::TIOCGWINSZ, &mut size) };
+    (result == 0).then_some((size.ws_row, size.ws_col))
+}
