@@ -114,6 +114,9 @@ pub(crate) fn ls(store: &Store) -> Result<()> {
 fn table(header: &[&str], right: &[usize]) -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING).set_header(header);
+    if let Some(first) = table.column_mut(0) {
+        first.set_padding((0, 1));
+    }
     for n in right {
         if let Some(column) = table.column_mut(*n) {
             column.set_cell_alignment(CellAlignment::Right);

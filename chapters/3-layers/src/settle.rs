@@ -4,20 +4,26 @@ use crate::{
     Error, Result,
     attributes::{Attributes, Owners},
     error::Doing,
-    root::{Root, kind},
+    root::{Root, kind, proc_path},
     stack::Stack,
 };
 use nix::{
     errno::Errno,
-    fcntl::{AtFlags, OFlag, openat},
-    sys::stat::{Mode, SFlag},
+    fcntl::{AT_FDCWD, AtFlags, OFlag, openat},
+    sys::{
+        stat::{Mode, SFlag, UtimensatFlags, fstat, utimensat},
+        time::TimeSpec,
+    },
     unistd::linkat,
 };
 use std::{
     collections::BTreeSet,
     ffi::OsStr,
     fs::File,
-    os::{fd::AsFd, unix::ffi::OsStrExt},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::ffi::OsStrExt,
+    },
     path::Path,
 };
 
@@ -41,8 +47,13 @@ pub fn settle(root: &Root, unsettled: &Unsettled, parents: &[&Path]) -> Result<(
         copy_up(root, &below, target, &owners, &mut implied)?;
         let (to, to_name) = root.parent(link)?;
         let (from, from_name) = root.parent(target)?;
-        linkat(&from, from_name.as_os_str(), &to, to_name.as_os_str(), AtFlags::empty())
-            .doing(|| format!("link {} to {}", link.display(), target.display()))?;
+        let made = keeping_time(to.as_fd(), || {
+            linkat(&from, from_name.as_os_str(), &to, to_name.as_os_str(), AtFlags::empty())
+        });
+        match made {
+            Err(Errno::EEXIST) => (), // a later entry of that name: the last one wins
+            other => other.doing(|| format!("link {} to {}", link.display(), target.display()))?,
+        }
     }
     // Deepest first: setting a directory's time comes after everything that would change it.
     for dir in implied.iter().rev().map(|dir| path(dir)) {
@@ -89,13 +100,23 @@ fn copy_up(
     })?;
     let name = file.file_name().unwrap_or_default();
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let mut to: File = match openat(&parent, name, flags, Mode::from_bits_truncate(0o600)) {
+    let open = || openat(&parent, name, flags, Mode::from_bits_truncate(0o600));
+    let mut to: File = match keeping_time(parent.as_fd(), open) {
         Err(Errno::EEXIST) => return Ok(()),
         other => other.doing(doing)?.into(),
     };
     let mut from = below.roots()[shown.layer].read(file)?;
     std::io::copy(&mut from, &mut to).doing(doing)?;
     owners.set(to.as_fd(), &Attributes::read(shown.fd.as_fd(), &shown.stat)).doing(doing)
+}
+
+/// Makes something in a directory whose time is set already, and must stay.
+fn keeping_time<T>(dir: BorrowedFd, make: impl FnOnce() -> nix::Result<T>) -> nix::Result<T> {
+    let before = fstat(dir)?;
+    let made = make()?;
+    let time = TimeSpec::new(before.st_mtime, before.st_mtime_nsec);
+    utimensat(AT_FDCWD, proc_path(dir).as_path(), &time, &time, UtimensatFlags::FollowSymlink)?;
+    Ok(made)
 }
 
 fn path(bytes: &[u8]) -> &Path {

@@ -248,7 +248,9 @@ impl<'r> Extractor<'r> {
                 Err(e)
             }
             _ => {
-                // In a layer below, perhaps.
+                // In a layer below, perhaps. What an earlier entry put here goes.
+                self.open.clear();
+                remove_at(parent, name).doing(|| doing(path))?;
                 self.unsettled
                     .links
                     .push((path.as_os_str().as_bytes().into(), target.into_os_string().into_vec()));

@@ -310,6 +310,22 @@ fn implied_directories_and_links_come_from_the_layers_below() {
 }
 
 #[test]
+fn the_last_entry_wins_over_a_link_to_below_too() {
+    let below = Place::new();
+    below.layer(Tar::default().file("old", "old")).unwrap();
+    let place = Place::new();
+    let mut dir = Entry::new(OsStr::new("d"), Kind::Directory, 0o755);
+    (dir.uid, dir.gid) = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
+    dir.mtime = (9, 8);
+    let tar = Tar::default().entry(&dir, "").hard_link("d/a", "old").file("d/a", "new");
+    let tar = tar.file("d/b", "new").hard_link("d/b", "old").end();
+    layer(tar.as_slice(), &place.target(), &[&below.target()]).unwrap();
+    assert_eq!((place.read("d/a").as_str(), place.read("d/b").as_str()), ("new", "old"));
+    let meta = place.target().join("d").metadata().unwrap();
+    assert_eq!((meta.mtime(), meta.mtime_nsec()), (9, 8), "settling leaves the directory's time");
+}
+
+#[test]
 fn a_planted_link_below_is_not_followed_when_settling() {
     let below = Place::new();
     symlink("../..", below.target().join("etc")).unwrap();
