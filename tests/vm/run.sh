@@ -69,7 +69,7 @@ EOF
 chmod +x "$work/init"
 
 cat >"$work/guest" <<EOF
-export PATH=$PATH HOME=/root TEU_VM=1
+export PATH=$PATH HOME=/root TEU_VM=1 TEU_SOAK=20
 modules="overlay veth bridge tun nf_tables nft_masq nft_chain_nat loop fuse"
 tests="$(echo $tests)"
 EOF
@@ -100,7 +100,7 @@ trap 'rm -rf "$work" "$work.initrd"' EXIT
 # Where /dev/kvm can be relied on (inside another virtual machine it often cannot): TEU_VM_ACCELERATE=kvm.
 accelerate=${TEU_VM_ACCELERATE:-tcg}
 status=0
-timeout "${TEU_VM_SECONDS:-900}" qemu-system-x86_64 -accel $accelerate -cpu max -m "${TEU_VM_MEMORY:-1024}" -nodefaults \
+timeout "${TEU_VM_SECONDS:-1800}" qemu-system-x86_64 -accel $accelerate -cpu max -m "${TEU_VM_MEMORY:-1024}" -nodefaults \
     -display none -no-reboot -kernel "/boot/vmlinuz-$version" -initrd "$work.initrd" -serial stdio \
     -append "console=ttyS0 quiet panic=-1 cgroup_no_v1=all swapaccount=1 mitigations=off random.trust_cpu=on no_timer_check" \
     -device isa-debug-exit,iobase=0xf4,iosize=0x04 -device virtio-rng-pci \

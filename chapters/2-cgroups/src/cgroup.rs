@@ -126,11 +126,14 @@ impl Cgroup {
     }
 
     /// All directories that a group of this name could have here, made or not: what has to be remembered before
-    /// one is made, so that it can be removed after a crash at any point.
+    /// one is made, so that it can be removed after a crash at any point. One that is in use is refused.
     pub fn would_be(path: &str) -> Result<Vec<(String, PathBuf)>> {
         let name = hierarchy::check(path)?;
         let trees = hierarchy::detect()?;
-        Ok(trees.iter().map(|t| (label(t.version, &t.controllers), t.directory(&name))).collect())
+        let all: Vec<_> =
+            trees.iter().map(|t| (label(t.version, &t.controllers), t.directory(&name))).collect();
+        all.iter().try_for_each(|(_, directory)| tree::check_free(directory))?;
+        Ok(all)
     }
 
     /// The group that has these directories (as from [`Cgroup::directories`]); those that are gone are passed over.

@@ -99,7 +99,8 @@ impl Runtime {
 
         // The group first, complete with its limits: no instruction of the container runs outside of it.
         let limits = spec.linux().as_ref().and_then(|l| l.resources().as_ref());
-        let cgroup = Cgroup::create(&path, limits)?;
+        // (One that fails has undone itself, and may have failed because the group is another container's.)
+        let cgroup = Cgroup::create(&path, limits).inspect_err(|_| record.cgroup.clear())?;
 
         let door = gate::listen(&state::gate(&directory))?;
         let tasks = cgroup.tasks()?;

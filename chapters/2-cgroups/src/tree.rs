@@ -33,16 +33,24 @@ pub(crate) fn make(tree: &Hierarchy, path: &Path) -> Result<()> {
         }
     }
     if existed {
-        let inside = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
-        if !inside.trim().is_empty() {
-            let (path, n) = (path.display().to_string(), inside.lines().count());
-            return Err(Error::Path { path, why: format!("is taken: it holds {n} processes already") });
-        }
+        check_free(path)?;
     }
     if tree.version == Version::V2 {
         v2::delegate(&tree.mount, &tree.own, path)?;
     }
     Ok(())
+}
+
+/// A group with processes in it is someone's: neither shared nor, when things go wrong, killed.
+pub(crate) fn check_free(path: &Path) -> Result<()> {
+    let inside = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
+    match inside.lines().count() {
+        0 => Ok(()),
+        n => Err(Error::Path {
+            path: path.display().to_string(),
+            why: format!("is taken: it holds {n} processes already"),
+        }),
+    }
 }
 
 /// A group and those below it, each before its children.

@@ -26,6 +26,7 @@ fn main() {
         Case::new("run_passes_signals_on", root, run_signals),
         Case::new("options_on_both_sides_of_the_id", root, both_sides),
         Case::new("an_id_is_taken_once", root, taken),
+        Case::new("a_group_is_one_containers", root, group_taken),
         Case::new("bad_ids_are_refused", root, bad_ids),
         Case::new("only_the_stopped_are_deleted", root, delete),
         Case::new("exec", root, exec),
@@ -149,6 +150,19 @@ fn taken() {
     let pid = b.state()["pid"].clone();
     assert!(b.fails(&["create", "-b", "BUNDLE", "ID"]).contains("already exists"));
     assert_eq!(b.state()["pid"], pid, "the one that was there lives on");
+}
+
+fn group_taken() {
+    let path = format!("/teu-test-shared-{}", std::process::id());
+    let in_group = |c: &mut Value| c["linux"]["cgroupsPath"] = json!(path);
+    let first = Bundle::with("exec sleep 100", in_group);
+    first.ok(&["run", "-d", "-b", "BUNDLE", "ID"]);
+    let second = Bundle::with("exec sleep 100", in_group);
+    let told = second.fails(&["run", "-d", "-b", "BUNDLE", "ID"]);
+    assert!(told.contains("is taken"), "{told}");
+    second.ok(&["delete", "--force", "ID"]);
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(first.state()["status"], "running", "what went wrong for one must not end the other");
 }
 
 fn bad_ids() {
