@@ -172,8 +172,6 @@ pub(crate) struct Phase {
     pub(crate) ends: u64,
     /// With which status.
     pub(crate) exit_code: i64,
-    /// What went wrong, if it could not be started.
-    pub(crate) error: String,
     /// It has a monitor, which may still be tidying up.
     pub(crate) monitor: bool,
     /// It is being stopped only to be started again.
@@ -212,7 +210,6 @@ impl Container {
         let phase = Phase {
             alive: record.state.status.alive(),
             exit_code: record.state.exit_code,
-            error: record.state.error.clone(),
             ..Phase::default()
         };
         Container {

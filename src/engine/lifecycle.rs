@@ -74,7 +74,6 @@ impl Engine {
         container.phase.send_modify(|p| {
             p.ends += 1;
             p.exit_code = code;
-            p.error.clone_from(&failure.message);
             p.monitor = false;
         });
         if container.look(|r| r.auto_remove()) {
@@ -300,10 +299,11 @@ impl Engine {
                 .containers()
                 .iter()
                 .any(|c| c.look(|r| r.mounts.iter().any(|m| m.name.as_ref() == Some(&name))));
-            if anonymous && !used {
-                if let Err(e) = self.volumes.remove(&name) {
-                    eprintln!("warning: volume {name} stays: {}", e.message);
-                }
+            if anonymous
+                && !used
+                && let Err(e) = self.volumes.remove(&name)
+            {
+                eprintln!("warning: volume {name} stays: {}", e.message);
             }
         }
     }
@@ -386,7 +386,6 @@ pub(crate) fn end(engine: &Engine, container: &Container, exit: &Exit) {
     container.phase.send_modify(|p| {
         p.ends += 1;
         p.exit_code = exit.code;
-        p.error.clear();
     });
 }
 

@@ -74,6 +74,7 @@ impl Engine {
         for dir in ["", "containers", "exec", "s"] {
             disk::make_dir(&exec_root.join(dir), 0o711)?;
         }
+        make_init_layer(&data_root.join("init"))?;
         let id_file = data_root.join("engine-id");
         let id = match std::fs::read_to_string(&id_file) {
             Ok(id) => id,
@@ -98,6 +99,11 @@ impl Engine {
             exec_root: exec_root.to_owned(),
             rootless,
         })
+    }
+
+    /// The places where every container has something mounted, as a layer between the image's and its own.
+    pub(crate) fn init_layer(&self) -> PathBuf {
+        self.data_root.join("init")
     }
 
     /// All containers, the newest first.
@@ -171,7 +177,20 @@ impl Engine {
     }
 }
 
+/// What a mount needs a place for, in one read-only layer that all containers share: without it, each start would make
+/// these places anew in the container's own layer, where a commit would take them for the user's work.
+fn make_init_layer(dir: &Path) -> Result<()> {
+    for place in ["dev/pts", "dev/shm", "dev/mqueue", "proc", "sys", "etc"] {
+        disk::make_dir(&dir.join(place), 0o755)?;
+    }
+    for place in ["dev/console", "etc/hostname", "etc/hosts", "etc/resolv.conf"] {
+        std::fs::File::create(dir.join(place))?;
+    }
+    Ok(())
+}
+
 /// Now, as docker writes times.
 pub(crate) fn now() -> String {
-    jiff::Timestamp::now().to_string()
+    // All nine digits, always: times are compared as text.
+    format!("{:.9}", jiff::Timestamp::now())
 }

@@ -28,6 +28,9 @@ pub(crate) struct Net {
     /// Network address and prefix length.
     pub(crate) subnet: Option<(Ipv4Addr, u8)>,
     pub(crate) gateway: Option<Ipv4Addr>,
+    /// Nobody asked for this subnet: another will do as well.
+    #[serde(default)]
+    pub(crate) chosen: bool,
     /// No way out of it.
     pub(crate) internal: bool,
     pub(crate) labels: HashMap<String, String>,
@@ -121,9 +124,11 @@ impl Networks {
             };
             bridge = free_device(&all)?;
         }
+        let chosen = wanted.subnet.is_none_or(|s| s.is_empty());
         let id = names::id()?;
         let created = super::now();
-        let net = Net { id, name, created, driver, bridge, subnet, gateway, internal, labels, options };
+        let net =
+            Net { id, name, created, driver, bridge, subnet, gateway, chosen, internal, labels, options };
         disk::write_json(&self.root.join(format!("{}.json", net.id)), &net, Durable::Power)?;
         all.insert(net.name.clone(), net.clone());
         Ok(net)
@@ -193,39 +198,59 @@ impl Networks {
         lock(&self.leases).keys().any(|(id, _)| *id == net.id)
     }
 
-    /// Makes sure of the bridge and of the way out. Returns what is lost where a helper is missing.
-    pub(crate) fn up(&self, net: &Net) -> Result<Option<String>> {
-        let (Some((network, bits)), Some(gateway)) = (net.subnet, net.gateway) else { return Ok(None) };
-        if Path::new("/sys/class/net").join(&net.bridge).exists() {
-            return Ok(None);
+    /// Makes sure of the bridge and of the way out. Returns the network as it is then, and what is lost where a helper
+    /// is missing.
+    pub(crate) fn up(&self, net: &Net) -> Result<(Net, Option<String>)> {
+        let mut net = net.clone();
+        if is_ours(&net) {
+            return Ok((net, None));
         }
+        // Since the network was recorded, another engine (or anybody) may have taken the name or the addresses.
+        let mut all = lock(&self.all);
+        if device(&net.bridge).exists() {
+            net.bridge = free_device(&all)?;
+        }
+        if net.chosen && net.subnet.is_some_and(taken_by_a_route) {
+            let others = all.values().filter(|n| n.id != net.id).filter_map(|n| n.subnet);
+            let (address, bits) = free_subnet(others)?;
+            (net.subnet, net.gateway) = (Some((address, bits)), Some(Ipv4Addr::from(u32::from(address) + 1)));
+        }
+        disk::write_json(&self.root.join(format!("{}.json", net.id)), &net, Durable::Process)?;
+        all.insert(net.name.clone(), net.clone());
+        drop(all);
+        let (Some((network, bits)), Some(gateway)) = (net.subnet, net.gateway) else {
+            return Ok((net, None));
+        };
         namespaces::net::bridge(&net.bridge, (gateway, bits))?;
+        // Whose it is stands on the device itself, where another engine can read it too.
+        std::fs::write(device(&net.bridge).join("ifalias"), &net.id)
+            .map_err(|e| Failure::internal(format!("marking the bridge {}: {e}", net.bridge)))?;
         if net.internal {
-            return Ok(None);
+            return Ok((net, None));
         }
         // Packets of containers are forwarded by the host, and leave it with its own address.
         std::fs::write("/proc/sys/net/ipv4/ip_forward", "1")
             .map_err(|e| Failure::internal(format!("turning on net.ipv4.ip_forward: {e}")))?;
         let rules = format!(
-            "table ip teu_{bridge}\ndelete table ip teu_{bridge}\ntable ip teu_{bridge} {{\n  chain out {{\n    type nat hook \
-             postrouting priority srcnat; policy accept;\n    ip saddr {network}/{bits} oifname != \"{bridge}\" masquerade\n  \
-             }}\n}}\n",
+            "table ip {table}\ndelete table ip {table}\ntable ip {table} {{\n  chain out {{\n    type nat hook postrouting \
+             priority srcnat; policy accept;\n    ip saddr {network}/{bits} oifname != \"{bridge}\" masquerade\n  }}\n}}\n",
+            table = table(&net),
             bridge = net.bridge
         );
-        Ok(nft(&rules)
-            .err()
-            .map(|why| format!("containers on network {} cannot reach beyond this host: {why}", net.name)))
+        let warning = nft(&rules).err();
+        let warning = warning
+            .map(|why| format!("containers on network {} cannot reach beyond this host: {why}", net.name));
+        Ok((net, warning))
     }
 
     /// Takes the bridge away.
     pub(crate) fn down(&self, net: &Net) -> Result<()> {
-        if net.bridge.is_empty() || !Path::new("/sys/class/net").join(&net.bridge).exists() {
+        if !is_ours(net) {
             return Ok(());
         }
         namespaces::net::remove(&net.bridge)?;
-        let table = format!("table ip teu_{0}\ndelete table ip teu_{0}\n", net.bridge);
         // Without nft there is no table either.
-        let _ = nft(&table);
+        let _ = nft(&format!("table ip {0}\ndelete table ip {0}\n", table(net)));
         Ok(())
     }
 
@@ -271,42 +296,57 @@ fn parse_subnet(text: &str) -> Result<(Ipv4Addr, u8)> {
 /// The first of docker's pools (172.17–31.0.0/16, then 192.168.0–240.0/20) that neither a network of ours nor a route
 /// of this host touches.
 fn free_subnet(ours: impl Iterator<Item = (Ipv4Addr, u8)>) -> Result<(Ipv4Addr, u8)> {
-    let mut taken: Vec<(u32, u32)> = ours.map(|(a, bits)| (u32::from(a), u32::MAX << (32 - bits))).collect();
-    // proc(5): destination and mask as hexadecimal numbers in network byte order, read on a little-endian machine.
-    for line in std::fs::read_to_string("/proc/net/route").unwrap_or_default().lines().skip(1) {
+    let ours: Vec<_> = ours.collect();
+    (17..32)
+        .map(|n| (Ipv4Addr::new(172, n, 0, 0), 16))
+        .chain((0..16).map(|n| (Ipv4Addr::new(192, 168, n * 16, 0), 20)))
+        .find(|pool| !ours.iter().any(|net| overlap(*pool, *net)) && !taken_by_a_route(*pool))
+        .ok_or_else(|| Failure::conflict("all predefined address pools have been fully subnetted"))
+}
+
+fn overlap(a: (Ipv4Addr, u8), b: (Ipv4Addr, u8)) -> bool {
+    let mask = u32::MAX << (32 - u32::from(a.1.min(b.1)));
+    u32::from(a.0) & mask == u32::from(b.0) & mask
+}
+
+/// Whether a route of this host, other than the default, leads there. proc(5): destination and mask as hexadecimal
+/// numbers, in network byte order.
+fn taken_by_a_route(net: (Ipv4Addr, u8)) -> bool {
+    let routes = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
+    routes.lines().skip(1).any(|line| {
         let fields: Vec<_> = line.split_ascii_whitespace().collect();
         let number = |n: usize| {
-            fields
-                .get(n)
-                .and_then(|f| u32::from_str_radix(f, 16).ok())
-                .map(|v| u32::from_be_bytes(v.to_ne_bytes()))
+            u32::from_str_radix(fields.get(n)?, 16).ok().map(|v| u32::from_be_bytes(v.to_ne_bytes()))
         };
-        if let (Some(address), Some(mask)) = (number(1), number(7))
-            && mask != 0
-        {
-            taken.push((address, mask));
+        match (number(1), number(7)) {
+            (Some(address), Some(mask)) if mask != 0 => {
+                overlap(net, (address.into(), mask.count_ones() as u8))
+            }
+            _ => false,
         }
-    }
-    let pools = (17..32)
-        .map(|n| (Ipv4Addr::new(172, n, 0, 0), 16))
-        .chain((0..16).map(|n| (Ipv4Addr::new(192, 168, n * 16, 0), 20)));
-    for (address, bits) in pools {
-        let mask = u32::MAX << (32 - bits);
-        let (a, m) = (u32::from(address), mask);
-        if !taken.iter().any(|(b, n)| a & m & n == b & m & n) {
-            return Ok((address, bits));
-        }
-    }
-    Err(Failure::conflict("all predefined address pools have been fully subnetted"))
+    })
+}
+
+fn device(name: &str) -> PathBuf {
+    Path::new("/sys/class/net").join(name)
+}
+
+/// Whether the bridge is there, and is this network's.
+fn is_ours(net: &Net) -> bool {
+    !net.bridge.is_empty()
+        && std::fs::read_to_string(device(&net.bridge).join("ifalias")).is_ok_and(|a| a.trim() == net.id)
+}
+
+/// The name of the packet filter's table for it.
+fn table(net: &Net) -> String {
+    format!("teu_{}", &net.id[..12])
 }
 
 /// A name for a bridge that no device and no network of ours has: several engines may share this host.
 fn free_device(all: &BTreeMap<String, Net>) -> Result<String> {
     (0..4096)
         .map(|n| format!("teu{n}"))
-        .find(|name| {
-            !Path::new("/sys/class/net").join(name).exists() && !all.values().any(|n| n.bridge == *name)
-        })
+        .find(|name| !device(name).exists() && !all.values().any(|n| n.bridge == *name))
         .ok_or_else(|| Failure::conflict("no name is left for a bridge"))
 }
 

@@ -23,6 +23,8 @@ pub(crate) struct Plan {
     pub(crate) run: PathBuf,
     /// The runtime's state.
     pub(crate) runtime_root: PathBuf,
+    /// What is under its own layer, topmost first.
+    pub(crate) lower: Vec<PathBuf>,
     /// The control group.
     pub(crate) cgroup: String,
     /// Everything runs in an ordinary user's user namespace.
@@ -125,6 +127,7 @@ pub(crate) fn make(engine: &Engine, container: &Container) -> Result<Plan> {
         join: joins(engine, &record)?,
         endpoints,
         ports,
+        lower: [vec![engine.init_layer()], record.lower.clone()].concat(),
         record,
     })
 }
@@ -200,13 +203,14 @@ pub(crate) fn plug(
     net: &network::Net,
     number: usize,
 ) -> Result<Endpoint> {
-    if let Some(warning) = engine.networks.up(net)? {
+    let (net, warning) = engine.networks.up(net)?;
+    if let Some(warning) = warning {
         eprintln!("warning: {warning}");
     }
     let settings = record.networks.entry(net.name.clone()).or_default();
     let asked =
         settings.ipam_config.as_ref().and_then(|c| c.ipv4_address.as_deref()).and_then(|a| a.parse().ok());
-    let address = engine.networks.lease(net, &record.id, asked)?;
+    let address = engine.networks.lease(&net, &record.id, asked)?;
     let bits = net.subnet.map_or(16, |(_, bits)| bits);
     let mac =
         settings.mac_address.as_deref().and_then(network::parse_mac).unwrap_or_else(|| network::mac(address));

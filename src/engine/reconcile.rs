@@ -130,10 +130,23 @@ fn sweep(engine: &Engine) -> Result<()> {
         }
     }
     for entry in std::fs::read_dir(engine.data_root.join("tmp"))?.flatten() {
+        sweep_build(&entry.path());
         disk::remove_dir(&entry.path())?;
     }
     if !engine.rootless {
         engine.networks.sweep();
     }
     Ok(())
+}
+
+/// Removes the containers of a build that was killed in the middle of a RUN.
+pub(crate) fn sweep_build(dir: &std::path::Path) {
+    let scratch = dir.join("scratch");
+    if !scratch.is_dir() {
+        return;
+    }
+    let runtime = cgroups::runtime::Runtime::new(scratch);
+    for state in runtime.list().unwrap_or_default() {
+        let _ = runtime.delete(&state.id, true);
+    }
 }

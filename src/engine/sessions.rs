@@ -9,7 +9,7 @@ use super::{
     monitors::{self, Live, Reports},
     names,
 };
-use crate::monitor::wire::{Exit, Report};
+use crate::monitor::wire::{Exit, Order, Report};
 use bollard_stubs::models::ExecConfig;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -150,6 +150,8 @@ pub(crate) async fn start(
                 _ => (128, std::fs::read_to_string(session.dir.join("monitor.log")).unwrap_or_default()),
             };
             let failure = Failure { status: if code == 128 { 500 } else { 400 }, message };
+            session.state.send_modify(|s| s.exit_code = Some(code));
+            let _ = lock(&session.live).order(Order::Heard);
             let mut child = child;
             let _ = child.wait().await;
             finish(engine, session, Some(code), Some(failure.clone()));
@@ -192,6 +194,8 @@ async fn follow(engine: Arc<Engine>, session: Arc<Session>, mut reports: Reports
                 s.running = false;
                 s.exit_code = exit;
             });
+            // Only now: see `Order::Heard`.
+            let _ = lock(&session.live).order(Order::Heard);
         }
     }
     if let Some(mut child) = child {

@@ -120,22 +120,11 @@ fn groups(process: &mut Process, asked: &[String], root: &Root) -> Result<()> {
     if asked.is_empty() {
         return Ok(());
     }
-    let mut text = String::new();
-    if let Ok(file) = root.read(Path::new("/etc/group")) {
-        // Bounded: it is the container's own file.
-        std::io::Read::read_to_string(&mut std::io::Read::take(file, 1 << 20), &mut text)?;
-    }
     let mut user = process.user().clone();
     let mut gids = user.additional_gids().clone().unwrap_or_default();
     for group in asked {
-        let by_name = text.lines().find_map(|line| {
-            let mut fields = line.split(':');
-            (fields.next() == Some(group)).then(|| fields.nth(1)?.parse().ok()).flatten()
-        });
-        let gid = by_name
-            .or_else(|| group.parse().ok())
-            .ok_or_else(|| Failure::bad(format!("Unable to find group {group}")))?;
-        gids.push(gid);
+        let gid = layers::users::group(root, group);
+        gids.push(gid.map_err(|_| Failure::bad(format!("Unable to find group {group}")))?);
     }
     gids.sort_unstable();
     gids.dedup();

@@ -50,6 +50,8 @@ pub(crate) struct BuildPlan {
 
 /// The role `build`: `dir` is the build's own directory.
 pub(crate) fn main(dir: &Path) -> Result<()> {
+    // The daemon kills a build whose client went away; one whose daemon died is to end as well.
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
     let plan: BuildPlan =
         disk::read_json(&dir.join("plan.json"))?.ok_or_else(|| Failure::internal("no plan"))?;
     let _ = std::fs::remove_file(dir.join("plan.json"));

@@ -131,7 +131,7 @@ fn mount_root(plan: &Plan) -> Result<()> {
     disk::make_dir(&upper, 0o755)?;
     disk::make_dir(&work, 0o700)?;
     disk::make_dir(&rootfs, 0o755)?;
-    layers::overlay::mount(&plan.record.lower, Some((&upper, &work)), &rootfs, plan.record.auto_remove())?;
+    layers::overlay::mount(&plan.lower, Some((&upper, &work)), &rootfs, plan.record.auto_remove())?;
     Ok(())
 }
 

@@ -3,17 +3,19 @@
 use crate::engine::{failure::Result, plan::Plan};
 use layers::root::Root;
 use nix::{
+    fcntl::OFlag,
     sys::stat::{FchmodatFlags, Mode, UtimensatFlags, fchmodat, utimensat},
     sys::time::TimeSpec,
     unistd::{FchownatFlags, Gid, Uid, fchownat},
 };
 use std::{
+    collections::HashMap,
     fs,
     os::{
         fd::AsRawFd,
         unix::fs::{MetadataExt, PermissionsExt},
     },
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 /// Fills the empty volumes of a plan.
@@ -24,29 +26,35 @@ pub(crate) fn all(plan: &Plan, root: &Root) -> Result<()> {
         }
         // The image's path, links and all, is resolved inside the root by the kernel; what is below it is read
         // without following any.
-        let Ok(dir) = root.read(&bind.target) else { continue };
-        if dir.metadata()?.is_dir() {
-            let from = Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string());
-            tree(&from, &bind.source)?;
-            same(&dir.metadata()?, &bind.source)?;
-        }
+        let Ok(dir) = root.open_with(&bind.target, OFlag::O_RDONLY | OFlag::O_DIRECTORY, 0) else { continue };
+        let from = Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string());
+        tree(&from, &bind.source, &mut HashMap::new())?;
+        same(&fs::metadata(&from)?, &bind.source)?;
     }
     Ok(())
 }
 
-/// Copies what is in a directory: files, directories and links, each with owner, mode and time.
-fn tree(from: &Path, to: &Path) -> Result<()> {
+/// Copies what is in a directory: files, directories and links, each with owner, mode and time. A file with several
+/// names is one file again: `names` has the first of each.
+fn tree(from: &Path, to: &Path, names: &mut HashMap<(u64, u64), PathBuf>) -> Result<()> {
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let (source, target) = (entry.path(), to.join(entry.file_name()));
         let meta = fs::symlink_metadata(&source)?;
         if meta.is_dir() {
             fs::create_dir(&target)?;
-            tree(&source, &target)?;
+            tree(&source, &target, names)?;
         } else if meta.is_symlink() {
             std::os::unix::fs::symlink(fs::read_link(&source)?, &target)?;
         } else if meta.is_file() {
+            if let Some(first) = names.get(&(meta.dev(), meta.ino())) {
+                fs::hard_link(first, &target)?;
+                continue;
+            }
             fs::copy(&source, &target)?;
+            if meta.nlink() > 1 {
+                names.insert((meta.dev(), meta.ino()), target.clone());
+            }
         } else {
             // A device, a socket: nothing that an image needs to hand on.
             continue;

@@ -36,6 +36,7 @@ pub(crate) fn main(dir: &Path, listener: UnixListener) -> Result<()> {
             // As docker does: in the place of its output, and in the answer to who asked.
             pump.say(&format!("{message}\r\n"));
             pump.report(Report::Failed { code: i64::from(failure.status), message });
+            pump.until_heard()?;
             return pump.farewell();
         }
     };
@@ -44,6 +45,7 @@ pub(crate) fn main(dir: &Path, listener: UnixListener) -> Result<()> {
     let exit = Exit { code, oom: false, at: now() };
     disk::write_json(&dir.join("exit.json"), &exit, Durable::Process)?;
     pump.report(Report::Exited(exit));
+    pump.until_heard()?;
     pump.farewell()
 }
 

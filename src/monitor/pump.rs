@@ -53,6 +53,8 @@ pub(crate) struct Pump {
     input: Option<OwnedFd>,
     typed: VecDeque<u8>,
     closing: bool,
+    /// The daemon knows of the end.
+    heard: bool,
     /// The first client that is done with typing ends the container's input (`docker run -i`).
     stdin_once: bool,
     /// The master side of its terminal.
@@ -86,6 +88,7 @@ impl Pump {
             input: None,
             typed: VecDeque::new(),
             closing: false,
+            heard: false,
             stdin_once,
             console: None,
         }
@@ -158,6 +161,16 @@ impl Pump {
         }
         if let Some(log) = &mut self.log {
             let _ = log.finish();
+        }
+        Ok(())
+    }
+
+    /// Waits until the daemon, if there is one, has heard of the end. A client sees its connection end, and asks the
+    /// daemon for the exit status: it must not be faster than we were.
+    pub(crate) fn until_heard(&mut self) -> Result<()> {
+        let until = Instant::now() + DRAIN;
+        while !self.heard && !self.controls.is_empty() && Instant::now() < until {
+            self.turn(Some(until))?;
         }
         Ok(())
     }
@@ -277,10 +290,8 @@ impl Pump {
         let (socket, line, passed) = self.strangers.swap_remove(index);
         let end = line.iter().position(|b| *b == b'\n').unwrap_or(line.len());
         match (serde_json::from_slice(&line[..end]), passed) {
-            (Ok(Hello::Control), _) => {
-                if self.reports.iter().all(|report| tell(&socket, report)) {
-                    self.controls.push((socket, line[(end + 1).min(line.len())..].to_vec()));
-                }
+            (Ok(Hello::Control), _) if self.reports.iter().all(|report| tell(&socket, report)) => {
+                self.controls.push((socket, line[(end + 1).min(line.len())..].to_vec()));
             }
             (Ok(Hello::Attach(wants)), Some(connection)) => {
                 if let Ok(client) = Client::new(connection, wants) {
@@ -313,6 +324,7 @@ impl Pump {
             match serde_json::from_slice(&line) {
                 Ok(Order::Signal(number)) => self.signal(number),
                 Ok(Order::Resize { height, width }) => self.resize(height, width),
+                Ok(Order::Heard) => self.heard = true,
                 Err(_) => {}
             }
         }

@@ -50,6 +50,8 @@ pub(crate) struct Attach {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Order {
+    /// The end was heard: those who are attached may be let go, and whatever they ask next is answered rightly.
+    Heard,
     /// A signal for the first process.
     Signal(i32),
     /// The terminal's new size.

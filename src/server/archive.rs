@@ -60,7 +60,7 @@ fn begin(engine: &Engine, container: &Container, path: &str, task: Task) -> Resu
         task,
         path: path.to_owned(),
         pid: record.state.status.alive().then_some(record.state.pid),
-        lower: record.lower,
+        lower: [vec![engine.init_layer()], record.lower].concat(),
         upper: container.dir.join("upper"),
         work: container.dir.join("work"),
         mounts: mounts::plan(&record.mounts, &record.host),

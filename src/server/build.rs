@@ -14,6 +14,7 @@ use crate::{
         lifecycle::blocking,
         names, network,
         plan::Endpoint,
+        reconcile,
     },
     monitor::{ROLE, build::BuildPlan},
 };
@@ -44,20 +45,12 @@ impl Drop for Work {
         // What a killed build was in the middle of: containers of its RUNs, and its files.
         let (engine, dir) = (self.engine.clone(), self.dir.clone());
         std::thread::spawn(move || {
-            sweep(&dir);
+            reconcile::sweep_build(&dir);
             if let Err(e) = disk::remove_dir(&dir) {
                 eprintln!("warning: {}", e.message);
             }
             drop(engine);
         });
-    }
-}
-
-/// Removes the containers of a build that was killed.
-pub(crate) fn sweep(dir: &std::path::Path) {
-    let runtime = cgroups::runtime::Runtime::new(dir.join("scratch").join("runtime"));
-    for state in runtime.list().unwrap_or_default() {
-        let _ = runtime.delete(&state.id, true);
     }
 }
 
@@ -183,7 +176,8 @@ async fn endpoint(engine: &Arc<Engine>, id: &str, mode: &str) -> Result<Option<E
     }
     let (engine, id) = (engine.clone(), id.to_owned());
     blocking(move || {
-        if let Some(warning) = engine.networks.up(&net)? {
+        let (net, warning) = engine.networks.up(&net)?;
+        if let Some(warning) = warning {
             eprintln!("warning: {warning}");
         }
         let address = engine.networks.lease(&net, &id, None)?;

@@ -108,10 +108,8 @@ async fn wait(call: Call) -> Answer {
             () = sender.closed() => return,
         };
         let Ok(end) = end else { return };
-        let mut answer = json!({"StatusCode": end.exit_code});
-        if !end.error.is_empty() {
-            answer["Error"] = json!({"Message": end.error});
-        }
+        // Why one could not be started is told to who started it; docker does not say it here as well.
+        let answer = json!({"StatusCode": end.exit_code});
         let _ = sender.send(Bytes::from(format!("{answer}\n"))).await;
     });
     answer::pieces("application/json", body)
@@ -186,12 +184,14 @@ async fn prune(call: Call) -> Answer {
 
 async fn changes(call: Call) -> Answer {
     let container = container(&call)?;
+    let init = call.engine.init_layer();
     let list = blocking(move || {
         let upper = container.dir.join("upper");
         if !upper.is_dir() {
             return Ok(Vec::new());
         }
-        let changes = diff::changes(&upper, &container.look(|r| r.lower.clone()))?;
+        let lower = [vec![init], container.look(|r| r.lower.clone())].concat();
+        let changes = diff::changes(&upper, &lower)?;
         let line = |(kind, path): &(diff::Kind, std::path::PathBuf)| {
             let kind = match kind {
                 diff::Kind::Modified => 0,

@@ -85,6 +85,11 @@ fn run(options: &Options) -> Result<()> {
         // unshare(2) of a user namespace wants a process with one thread: now, or never.
         namespaces::userns::become_root()?;
     }
+    // Clients that go away in the middle of an answer are an error of a write, not the end of the daemon.
+    // SAFETY: to ignore a signal installs no handler that could run.
+    unsafe {
+        nix::sys::signal::signal(nix::sys::signal::Signal::SIGPIPE, nix::sys::signal::SigHandler::SigIgn)
+    }?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     let path = options.host.strip_prefix("unix://").ok_or_else(|| {
         Failure::bad(format!(

@@ -83,11 +83,14 @@ fn hand_over(call: &Call, container: &Arc<Container>, wants: Attach, client: Own
     lock(&container.live).attach(&socket, wants, client.as_fd())
 }
 
+/// A client's connection, and what had come over it already.
+pub(crate) type Connection = (OwnedFd, Vec<u8>);
+
 /// Answers, and promises the connection with what the client had sent already.
 pub(crate) fn hijack(
     call: &mut Call,
     tty: bool,
-) -> Result<(Response<Body>, impl Future<Output = Result<(OwnedFd, Vec<u8>)>> + Send + use<>)> {
+) -> Result<(Response<Body>, impl Future<Output = Result<Connection>> + Send + use<>)> {
     let upgrade = call.header("Upgrade").is_some();
     let multiplexed = "application/vnd.docker.multiplexed-stream";
     let kind = if tty { "application/vnd.docker.raw-stream" } else { multiplexed };

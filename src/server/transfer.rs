@@ -141,7 +141,8 @@ pub(crate) fn progress(progress: &Progress) -> Value {
 
 /// `[=====>     ]  1.2MB/3MB`, for clients that print the text as it comes.
 fn bar(current: u64, total: u64) -> String {
-    let done = if total == 0 { 50 } else { usize::try_from(current.min(total) * 50 / total).unwrap_or(50) };
+    let done =
+        (current.min(total) * 50).checked_div(total).and_then(|n| usize::try_from(n).ok()).unwrap_or(50);
     let arrow =
         if done < 50 { format!("{}>{}", "=".repeat(done), " ".repeat(49 - done)) } else { "=".repeat(50) };
     format!("[{arrow}]  {}/{}", size(current), size(total))
