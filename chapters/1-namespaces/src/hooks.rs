@@ -34,6 +34,9 @@ fn run_one(hook: &Hook, state: &[u8]) -> Result<()> {
     if !path.is_absolute() {
         return invalid(format!("the hook {} has no absolute path", path.display()));
     }
+    if hook.timeout().is_some_and(|t| t <= 0) {
+        return invalid(format!("the hook {} has a timeout that is not above zero", path.display()));
+    }
     let doing = || format!("run the hook {}", path.display());
     // Files in memory, not pipes: neither a hook that does not read nor one that writes much blocks.
     let mut input = memory("state").doing(doing)?;
@@ -54,7 +57,7 @@ fn run_one(hook: &Hook, state: &[u8]) -> Result<()> {
     command.stdout(output.try_clone().doing(doing)?);
     command.stderr(output.try_clone().doing(doing)?);
     let mut child = command.spawn().doing(doing)?;
-    let limit = hook.timeout().filter(|t| *t > 0).map(|t| Duration::from_secs(t as u64));
+    let limit = hook.timeout().map(|t| Duration::from_secs(t as u64));
     if !finished(&child, limit)? {
         let _ = child.kill();
         let _ = child.wait();

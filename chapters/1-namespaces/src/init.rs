@@ -172,6 +172,7 @@ impl Init<'_> {
             bundle: request.bundle,
             talk,
             own_cgroup: plan.has(Kind::Cgroup),
+            own_pid: plan.has(Kind::Pid),
             idmapped: self.idmapped,
             context: label::mount_context(spec)?,
         };

@@ -37,6 +37,8 @@ pub(crate) struct Mounter<'a> {
     pub(crate) talk: &'a Talk,
     /// Whether the container has a cgroup namespace of its own.
     pub(crate) own_cgroup: bool,
+    /// Whether it has a pid namespace of its own.
+    pub(crate) own_pid: bool,
     /// Those that the parent has mapped already, by their place in the list.
     pub(crate) idmapped: &'a [(usize, OwnedFd)],
     /// `linux.mountLabel` as a mount option.
@@ -119,6 +121,17 @@ impl Mounter<'_> {
             Err(Errno::EPERM) if kind == "mqueue" => {
                 return self.host_instead("/dev/mqueue", &target, options);
             }
+            // And proc: pid. With a pid namespace of its own the host's would show the wrong processes.
+            Err(Errno::EPERM) if kind == "proc" && !self.own_pid => {
+                return self.host_instead("/proc", &target, options);
+            }
+            Err(Errno::EPERM) if kind == "proc" => {
+                return invalid(format!(
+                    "mount proc on {}: EPERM: the kernel refuses a new /proc where the present one is \
+                     covered in part, as it is inside a container",
+                    to.display()
+                ));
+            }
             other => other,
         }
         .doing(|| format!("mount {kind} on {}", to.display()))?;
@@ -137,7 +150,8 @@ impl Mounter<'_> {
         self.talk.warn(&format!("{host} is the host's: this namespace may not have a new one"));
         let doing = || format!("bind the host's {host}");
         let tree = sys::open_tree(AT_FDCWD, host, true).doing(doing)?;
-        set_attributes(&tree, options).doing(doing)?;
+        // What is mounted below comes along, and is to be as read-only as the rest.
+        sys::mount_setattr(&tree, &options.attr, true).doing(doing)?;
         sys::move_mount(&tree, target).doing(doing)
     }
 

@@ -29,9 +29,6 @@ pub struct Program {
     flags: libc::c_ulong,
 }
 
-/// What a 64-bit x86 kernel adds to a number for the x32 ABI.
-const X32_BIT: u32 = 0x4000_0000;
-
 /// Compiles a filter. Names that an architecture does not have are skipped, as the profiles list
 /// the calls of all; actions, operators and flags that we do not know are errors.
 pub fn compile(filter: &LinuxSeccomp) -> Result<Program> {
@@ -41,19 +38,11 @@ pub fn compile(filter: &LinuxSeccomp) -> Result<Program> {
         action(rule.action(), rule.errno_ret())?; // also for names that no architecture here has
     }
     let mut code = vec![Insn::load(bpf::ARCH)];
-    for (audit, abis) in architectures(filter) {
+    for (audit, abi) in architectures(filter) {
         let mut ranges = vec![Range { start: 0, verdict: Verdict::Return(default) }];
-        for abi in &abis {
-            add_abi(&mut ranges, *abi, rules, default)?;
-        }
-        if audit == AUDIT_X86_64 && !abis.contains(&Abi::X32) {
-            ranges.push(Range { start: X32_BIT, verdict: Verdict::Return(KILL) });
-        }
-        if audit == AUDIT_X86_64 {
-            // A tracer that skips a call leaves -1: not a call of the x32 ABI.
-            ranges.push(Range { start: u32::MAX, verdict: Verdict::Return(default) });
-        }
-        code.extend(bpf::for_arch(audit, &bpf::merge(ranges)));
+        add_abi(&mut ranges, abi, rules, default)?;
+        let x32 = if abi == Abi::X86_64 { x32_ranges(filter, rules, default)? } else { vec![] };
+        code.extend(bpf::for_arch(audit, &bpf::merge(ranges), &bpf::merge(x32)));
     }
     // A program for another architecture: the numbers would mean other calls.
     code.push(Insn::ret(KILL));
@@ -127,6 +116,7 @@ fn flags(filter: &LinuxSeccomp) -> Result<libc::c_ulong> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Abi {
     X86_64,
+    /// Only the calls that are numbered from 512 on: the others are those of x86_64, with a bit.
     X32,
     I386,
     Aarch64,
@@ -139,38 +129,50 @@ const AUDIT_AARCH64: u32 = 0xc000_00b7;
 
 /// The filter's architectures that this machine can run at all, its own first. Its own is
 /// always among them (config-linux.md: "architectures", libseccomp's native one is implied).
-fn architectures(filter: &LinuxSeccomp) -> Vec<(u32, Vec<Abi>)> {
-    let asked = |arch| filter.architectures().iter().flatten().any(|a| *a == arch);
+fn architectures(filter: &LinuxSeccomp) -> Vec<(u32, Abi)> {
     if cfg!(target_arch = "aarch64") {
-        return vec![(AUDIT_AARCH64, vec![Abi::Aarch64])];
+        return vec![(AUDIT_AARCH64, Abi::Aarch64)];
     }
-    let mut own = vec![Abi::X86_64];
-    if asked(Arch::ScmpArchX32) {
-        own.push(Abi::X32);
-    }
-    let mut all = vec![(AUDIT_X86_64, own)];
-    if asked(Arch::ScmpArchX86) {
-        all.push((AUDIT_I386, vec![Abi::I386]));
+    let mut all = vec![(AUDIT_X86_64, Abi::X86_64)];
+    if asks(filter, Arch::ScmpArchX86) {
+        all.push((AUDIT_I386, Abi::I386));
     }
     all
 }
 
+fn asks(filter: &LinuxSeccomp, arch: Arch) -> bool {
+    filter.architectures().iter().flatten().any(|a| *a == arch)
+}
+
+/// What is different for x32 calls: those from 512 on, or, if x32 is not among the architectures,
+/// that there are none.
+fn x32_ranges(filter: &LinuxSeccomp, rules: &[LinuxSyscall], default: u32) -> Result<Vec<Range>> {
+    let mut ranges = Vec::new();
+    if asks(filter, Arch::ScmpArchX32) {
+        ranges.push(Range { start: bpf::X32_BIT | 512, verdict: Verdict::Return(default) });
+        add_abi(&mut ranges, Abi::X32, rules, default)?;
+    } else {
+        ranges.push(Range { start: bpf::X32_BIT, verdict: Verdict::Return(KILL) });
+    }
+    // A tracer that skips a call leaves -1: not a call of the x32 ABI.
+    ranges.push(Range { start: u32::MAX, verdict: Verdict::Return(default) });
+    Ok(ranges)
+}
+
 /// The number of a call in an ABI.
 fn number(name: &str, abi: Abi) -> Option<u32> {
-    if abi == Abi::X32
-        && let Some(at) = syscalls::X32_FROM_512.iter().position(|n| *n == name)
-    {
-        return Some(X32_BIT | (512 + at as u32));
+    if abi == Abi::X32 {
+        let at = syscalls::X32_FROM_512.iter().position(|n| *n == name)?;
+        return Some(bpf::X32_BIT | (512 + at as u32));
     }
     let at = syscalls::TABLE.binary_search_by(|(n, ..)| (*n).cmp(name)).ok()?;
     let (_, x86_64, i386, aarch64) = syscalls::TABLE[at];
     let number = match abi {
-        Abi::X86_64 | Abi::X32 => x86_64,
         Abi::I386 => i386,
         Abi::Aarch64 => aarch64,
+        _ => x86_64,
     };
-    let number = u32::try_from(number).ok()?;
-    Some(if abi == Abi::X32 { number | X32_BIT } else { number })
+    u32::try_from(number).ok()
 }
 
 /// Adds the verdicts of one ABI, as ranges in rising order. The first rule that matches a call
@@ -183,9 +185,6 @@ fn add_abi(ranges: &mut Vec<Range>, abi: Abi, rules: &[LinuxSyscall], default: u
         }
     }
     let mut newest = None;
-    if abi == Abi::X32 {
-        ranges.push(Range { start: X32_BIT, verdict: Verdict::Return(default) });
-    }
     for (number, rules) in calls {
         ranges.push(Range { start: number, verdict: Verdict::of(&rules, default)? });
         ranges.push(Range { start: number + 1, verdict: Verdict::Return(default) });

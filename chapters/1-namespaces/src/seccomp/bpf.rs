@@ -79,12 +79,34 @@ pub(super) fn merge(ranges: Vec<Range>) -> Vec<Range> {
     merged
 }
 
-/// "If the architecture is this one: load the number and search; else go on behind."
-pub(super) fn for_arch(audit: u32, ranges: &[Range]) -> Vec<Insn> {
-    let search = search(ranges);
-    let mut code = vec![Insn::test(EQUAL, audit, 1, 0), Insn::jump(search.len() + 1), Insn::load(NUMBER)];
-    code.extend(search);
+/// What a 64-bit x86 kernel adds to a number for the x32 ABI.
+pub(super) const X32_BIT: u32 = 0x4000_0000;
+
+/// "If the architecture is this one: load the number and search; else go on behind." The numbers of
+/// `x32`, if there are any, are searched first; what lies between the bit and the first of them
+/// is an x86_64 number once the bit is off.
+pub(super) fn for_arch(audit: u32, ranges: &[Range], x32: &[Range]) -> Vec<Insn> {
+    let mut inner = vec![Insn::load(NUMBER)];
+    if let Some(first) = x32.first() {
+        let special = search(x32);
+        let mut part = at_least_or_over(first.start, special.len());
+        part.extend(special);
+        part.push(Insn { code: AND, yes: 0, no: 0, k: !X32_BIT });
+        inner.extend(at_least_or_over(X32_BIT, part.len()));
+        inner.extend(part);
+    }
+    inner.extend(search(ranges));
+    let mut code = vec![Insn::test(EQUAL, audit, 1, 0), Insn::jump(inner.len())];
+    code.extend(inner);
     code
+}
+
+/// "If the number is at least this, go on; else jump over so much."
+fn at_least_or_over(start: u32, over: usize) -> Vec<Insn> {
+    match u8::try_from(over) {
+        Ok(over) => vec![Insn::test(AT_LEAST, start, 0, over)],
+        Err(_) => vec![Insn::test(AT_LEAST, start, 1, 0), Insn::jump(over)],
+    }
 }
 
 /// The number is in the accumulator. A jump's offset has 8 bits only; a longer one needs an

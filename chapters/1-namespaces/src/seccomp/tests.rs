@@ -42,7 +42,7 @@ const fn errno(n: i32) -> u32 {
 fn dockers_profile_call_by_call() {
     let filter = docker_profile(&Capabilities::from([Capability::SysChroot]));
     let program = compile(&filter).unwrap();
-    assert!(program.len() < 700, "{} instructions", program.len());
+    assert!(program.len() < 520, "{} instructions", program.len());
     for (name, x86_64, i386, _) in syscalls::TABLE {
         let rule = filter.syscalls().as_ref().unwrap().iter().find(|r| r.names().iter().any(|n| n == name));
         let newest = if name.ends_with("xattrat")
