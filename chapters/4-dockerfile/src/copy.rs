@@ -52,11 +52,12 @@ pub(crate) struct Copy<'a> {
     last: Option<(PathBuf, OwnedFd)>,
     /// Directories that were made, with the times they will have when all is in them.
     made: Vec<(PathBuf, FileStat)>,
+    count: usize,
 }
 
 impl<'a> Copy<'a> {
     pub(crate) fn new(root: &'a Root, rules: &'a Rules) -> Copy<'a> {
-        Copy { root, rules, last: None, made: Vec::new() }
+        Copy { root, rules, last: None, made: Vec::new(), count: 0 }
     }
 
     /// Copies a file to the path `to`, or a directory's content into the directory `to`. `to` is a real
@@ -70,6 +71,7 @@ impl<'a> Copy<'a> {
 
     /// Sets the directories' times. (Each file made in a directory changed them.)
     pub(crate) fn finish(self) -> Result<()> {
+        tracing::info!(target: "step", section = "6.1", call = "copy_file_range(2)", "{} files copied", self.count);
         for (path, stat) in self.made.iter().rev() {
             let (parent, name) = self.root.parent(path)?;
             times(parent.as_fd(), &name, stat).doing(|| format!("set the times of {}", path.display()))?;
@@ -143,7 +145,10 @@ impl<'a> Copy<'a> {
         let mode = self.rules.mode.as_ref().map_or(stat.st_mode & 0o7777, |m| m.apply(stat.st_mode));
         let mode = stat::Mode::from_bits_truncate(mode);
         match kind(stat) {
-            SFlag::S_IFREG => return regular(visit, dir, name, (uid, gid), mode).doing(doing),
+            SFlag::S_IFREG => {
+                self.count += 1;
+                return regular(visit, dir, name, (uid, gid), mode).doing(doing);
+            }
             SFlag::S_IFDIR => {
                 mkdirat(dir, name, stat::Mode::S_IRWXU).doing(doing)?;
                 self.made.push((to.to_owned(), *stat));

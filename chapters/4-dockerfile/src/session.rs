@@ -122,6 +122,10 @@ impl<'a> Session<'a> {
     /// The context, without what its ignore file hides.
     pub(crate) fn context(&self) -> Result<Source> {
         let root = Root::open(self.build.context)?;
+        tracing::info!(
+            target: "step", section = "6.1", call = "openat2(2)",
+            "the context is {}, and with RESOLVE_IN_ROOT it is all there is", self.build.context.display()
+        );
         let name = Path::new(".dockerignore");
         let ignore = match self.build.ignore {
             Some(text) => Ignore::parse(text, "the ignore file")?,
@@ -150,8 +154,7 @@ impl Work {
                 for change in std::fs::read_dir(entry.path()).into_iter().flatten().flatten() {
                     container::remove_left(&change.path());
                 }
-                // Best effort: another build may be removing it too.
-                let _ = std::fs::remove_dir_all(entry.path());
+                remove(&entry.path());
             }
         }
         let directory =
@@ -164,8 +167,20 @@ impl Work {
 
 impl Drop for Work {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.path);
+        remove(&self.path);
         self.lock = None;
+    }
+}
+
+/// Removes it, best effort: another build may be removing it too. But not if anything is mounted in it:
+/// whatever went wrong, to remove through a mount of somebody's context would be worse than to leave it.
+fn remove(directory: &Path) {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mut points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+    // As proc(5) writes a path there.
+    let name = directory.to_string_lossy().replace('\\', "\\134").replace(' ', "\\040");
+    if !points.any(|point| point.starts_with(&name)) {
+        let _ = std::fs::remove_dir_all(directory);
     }
 }
 

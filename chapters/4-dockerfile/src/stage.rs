@@ -1,7 +1,7 @@
 //! A stage while it is built: a configuration, layers, and what the next instruction needs to know.
 
 use crate::{
-    Result,
+    Error, Result,
     cache::{self, Layer, Step},
     config::{Document, History},
     error::Doing,
@@ -10,7 +10,11 @@ use crate::{
     rootfs::Change,
     session::Session,
 };
-use layers::{Image, image::chain_ids, store::digest};
+use layers::{
+    Image,
+    image::chain_ids,
+    store::{MAX_DOCUMENT, digest},
+};
 use oci_spec::{
     image::{Descriptor, Digest, ImageManifest, ImageManifestBuilder, MediaType},
     runtime::Mount,
@@ -198,7 +202,13 @@ impl<'s> Stage<'s> {
 
     /// The image ID: the digest of the configuration, in hexadecimal.
     pub(crate) fn id(&self) -> Result<String> {
-        Ok(cache::hex(&Sha256::digest(self.config.to_bytes()?)))
+        let bytes = self.config.to_bytes()?;
+        // Variables multiply what a Dockerfile holds, and nobody could read the image.
+        if bytes.len() as u64 > MAX_DOCUMENT {
+            let reason = format!("the image's configuration is longer than {MAX_DOCUMENT} bytes");
+            return Err(Error::Plan(reason));
+        }
+        Ok(cache::hex(&Sha256::digest(bytes)))
     }
 
     /// The image as it would be stored now.
@@ -231,7 +241,7 @@ impl<'s> Stage<'s> {
             .config(config)
             .layers(self.layers.clone())
             .build()
-            .map_err(|e| crate::Error::Plan(format!("make the manifest: {e}")))
+            .map_err(|e| Error::Plan(format!("make the manifest: {e}")))
     }
 }
 

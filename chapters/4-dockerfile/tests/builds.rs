@@ -33,6 +33,7 @@ fn main() {
         Case::new("mounts_of_run_leave_nothing_in_the_image", NAMESPACES, mounts),
         Case::new("mounts_of_run_reach_nothing_of_the_host", NAMESPACES, hostile_mounts),
         Case::new("what_is_wrong_is_said_with_its_line", &[], errors),
+        Case::new("bombs_of_variables_are_bounded", NAMESPACES, bombs),
         Case::new("the_tree_is_json", &[], tree),
         Case::new("a_killed_builds_leftovers_are_swept", NAMESPACES, leftovers),
         Case::new(
@@ -460,6 +461,7 @@ fn add() {
     for (text, message) in [
         ("ADD https://example.com/x /", "ADD takes files of the context only"),
         ("ADD git@example.com:x /", "ADD takes files of the context only"),
+        ("ADD --checksum=sha256:0 f /", "checksum can't be specified for local sources"),
         ("ADD x.tar.xz /", "compressed with xz is not unpacked here"),
         // In a layer it would delete a file of the base.
         ("ADD wh.tar /", "a name that begins with .wh. deletes what is below"),
@@ -574,6 +576,8 @@ fn errors() {
         ("FROM a\nONBUILD ONBUILD RUN x", "Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed"),
         ("FROM a\nONBUILD FROM x", "FROM isn't allowed as an ONBUILD trigger"),
         ("FROM a\nONBUILD RNU x", "unknown instruction: RNU (did you mean RUN?)"),
+        ("FROM a\nEXPOSE", "EXPOSE requires at least one argument"),
+        ("FROM a\nVOLUME [\"\"]", "VOLUME specified can not be an empty string"),
         ("# escape=x\nFROM a", "dockerfile parse error on line 1: invalid escape token 'x'"),
     ] {
         world.file("Dockerfile", text, 0o644);
@@ -583,6 +587,21 @@ fn errors() {
     }
     let (code, _, err) = world.command(&["parse", "none"]);
     assert!(code == 1 && err.contains("read the Dockerfile none"), "{err}");
+}
+
+fn bombs() {
+    let world = World::empty();
+    let doubled = "ENV a=$a$a\n".repeat(40);
+    let (code, _, err) = world.try_build(&format!("FROM scratch\nENV a=x\n{doubled}"), &[]);
+    assert!(code == 1 && err.contains("its value is longer than 131072 bytes"), "{err}");
+    let many: String = (0..200).map(|n| format!("ENV v{n}=$a\n")).collect();
+    let doubled = "ENV a=$a$a\n".repeat(16);
+    let (code, _, err) = world.try_build(&format!("FROM scratch\nENV a=x\n{doubled}{many}"), &[]);
+    assert!(code == 1 && err.contains("the image's configuration is longer than"), "{err}");
+    let (code, _, err) = world.try_build(&format!("FROM scratch\n{}", "USER x\n".repeat(5000)), &[]);
+    assert!(code == 1 && err.contains("more than 5000 instructions"), "{err}");
+    let (code, _, err) = world.try_build(&"#".repeat(2 << 20), &[]);
+    assert!(code == 1 && err.contains("a Dockerfile has at most 1048576"), "{err}");
 }
 
 fn tree() {

@@ -25,6 +25,9 @@ const FLAGS: [FlagKind; 6] = [
 ];
 
 fn apply(stage: &mut Stage, i: &Instruction) -> Result<()> {
+    if i.flag("checksum").is_some() {
+        return Err(Error::Plan("checksum can't be specified for local sources".into()));
+    }
     let words = i.words();
     let (_, sources) = words.split_last().unwrap_or((&"", &[]));
     for source in sources {
