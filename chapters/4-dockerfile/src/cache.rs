@@ -14,7 +14,10 @@
 //! never in images that came from elsewhere.
 
 use crate::{Result, error::Doing};
-use layers::Store;
+use layers::{
+    Store,
+    root::{Next, Root},
+};
 use oci_spec::image::Descriptor;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -80,6 +83,27 @@ impl Cache {
         let bytes = serde_json::to_vec(step).doing(|| "write a cache entry".into())?;
         replace(&self.path("steps").join(key), &bytes)
     }
+}
+
+/// Forgets everything that was built in this store, and empties the directories of
+/// `RUN --mount=type=cache`. Returns the bytes that these took. Images keep their layers; the layers that
+/// only the cache knew are the store's garbage now.
+pub fn prune(store: &Store) -> Result<u64> {
+    let cache = Cache::open(store)?;
+    let mut freed = 0;
+    for name in ["steps", "files", "mounts"] {
+        let root = Root::open(&cache.path(name))?;
+        root.walk(Path::new("/"), &mut |visit| {
+            freed += visit.stat.st_blocks as u64 * 512;
+            Ok(Next::Into)
+        })?;
+        let names =
+            std::fs::read_dir(cache.path(name)).doing(|| format!("read {}", cache.path(name).display()))?;
+        for entry in names.flatten() {
+            root.remove_all(&Path::new("/").join(entry.file_name()))?;
+        }
+    }
+    Ok(freed)
 }
 
 /// A digest over parts. Each is preceded by its length: `ab` and `c` are not `a` and `bc`.

@@ -10,7 +10,7 @@
 //! | `instruction` | what each instruction is and does; one file each: add yours there |
 //! | `stage` | the image under construction |
 //! | `rootfs` | its files while an instruction changes them, and the layer they become |
-//! | `cache` | when an instruction need not be executed again |
+//! | [`cache`] | when an instruction need not be executed again |
 //! | [`config`] | what the image says about itself |
 //!
 //! Side rooms: `parse::heredoc`, [`expand`] (variables), [`glob`](crate::ignore) and [`ignore`] (the ignore
@@ -21,7 +21,7 @@
 
 mod archive;
 pub mod build;
-mod cache;
+pub mod cache;
 mod chmod;
 mod chown;
 pub mod config;

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
-use dockerfile::{Build, Event, Network, build, parse};
+use dockerfile::{Build, Event, Network, build, cache, parse};
 use layers::{Image, Store};
 use std::{
     collections::BTreeMap,
@@ -29,6 +29,12 @@ enum Command {
     },
     /// Builds an image into an OCI image layout
     Build(BuildOptions),
+    /// Forgets what was built, so that everything is executed again
+    Prune {
+        /// The OCI image layout
+        #[arg(long, value_name = "DIR")]
+        store: PathBuf,
+    },
 }
 
 #[derive(clap::Args)]
@@ -71,6 +77,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Parse { file } => tree(&file),
         Command::Build(options) => image(&options),
+        Command::Prune { store } => prune(&store),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -131,6 +138,11 @@ fn image(options: &BuildOptions) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+fn prune(store: &Path) -> anyhow::Result<()> {
+    let freed = cache::prune(&Store::open(store)?)?;
+    Ok(writeln!(std::io::stdout(), "Total:\t{freed}B")?)
 }
 
 /// Mounts that we make are nobody else's business, and go when we go. An ordinary user becomes root in a

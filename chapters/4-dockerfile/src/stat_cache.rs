@@ -13,6 +13,9 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+/// How many contexts are remembered.
+const MAX_CONTEXTS: usize = 16;
+
 /// Device, inode, size, mtime and ctime.
 type Key = (u64, u64, i64, i64, i64, i64, i64);
 
@@ -64,6 +67,21 @@ impl StatCache {
             let _ = writeln!(text, "{device} {inode} {size} {s} {ns} {cs} {cns} {}", hex(digest));
         }
         let _ = replace(&self.file, text.as_bytes());
+        if let Some(directory) = self.file.parent() {
+            evict(directory);
+        }
+    }
+}
+
+/// Keeps what is known of the contexts that were built last. (An engine gets each context as a tar, and
+/// unpacks it somewhere new.)
+fn evict(directory: &Path) {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut files: Vec<_> =
+        entries.filter_map(|e| Some((e.metadata().ok()?.modified().ok()?, e.path()))).collect();
+    files.sort();
+    for (_, path) in files.iter().rev().skip(MAX_CONTEXTS) {
+        let _ = std::fs::remove_file(path);
     }
 }
 

@@ -308,6 +308,10 @@ fn lost_layer() {
         std::fs::write(entry.unwrap().path(), "{").unwrap();
     }
     assert!(!world.build(text).contains("Using cache"));
+    assert!(world.build(text).contains("Using cache"));
+    let (code, out, err) = world.command(&["prune", "--store", "../store"]);
+    assert!(code == 0 && out.starts_with("Total:"), "{err}");
+    assert!(!world.build(text).contains("Using cache"));
 }
 
 fn reproducible() {
