@@ -84,16 +84,21 @@ pub(crate) fn keep_over_setuid() -> Result<()> {
     prctl(libc::PR_SET_KEEPCAPS, 1, 0).doing(|| "keep capabilities over the change of user".into())
 }
 
-/// Sets the rest: effective, permitted, inheritable, ambient. What this process does not have
-/// it cannot give: that is left out with a warning (config.md, "capabilities").
-pub(crate) fn limit(wanted: &LinuxCapabilities, talk: &Talk) -> Result<()> {
-    let have = get()?.permitted;
-    let missing = bits(wanted.permitted()) & !have;
+/// Tells which of the wanted capabilities this process does not have and cannot give: the
+/// specification wants a warning, not a failure (config.md, "capabilities").
+pub(crate) fn warn_of_missing(wanted: &LinuxCapabilities, talk: &Talk) -> Result<()> {
+    let missing = bits(wanted.permitted()) & !get()?.permitted;
     if missing != 0 {
-        let names: Vec<_> =
-            (0..NUMBERS.len()).filter(|n| missing & 1 << n != 0).map(|n| NUMBERS[n].to_string()).collect();
-        talk.warn(&format!("capabilities that cannot be given here: {}", names.join(" ")));
+        let names = (0..NUMBERS.len()).filter(|n| missing & 1 << n != 0).map(|n| NUMBERS[n].to_string());
+        let names = names.collect::<Vec<_>>().join(" ");
+        talk.warn(&format!("capabilities that cannot be given here: {names}"));
     }
+    Ok(())
+}
+
+/// Sets the rest: effective, permitted, inheritable, ambient, as far as this process has them.
+pub(crate) fn limit(wanted: &LinuxCapabilities) -> Result<()> {
+    let have = get()?.permitted;
     let permitted = bits(wanted.permitted()) & have;
     let inheritable = bits(wanted.inheritable()) & have;
     set(Sets { effective: bits(wanted.effective()) & permitted, permitted, inheritable })?;

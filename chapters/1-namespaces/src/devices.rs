@@ -46,6 +46,10 @@ pub(crate) fn default_ones(root: &OwnedFd, talk: &Talk) -> Result<()> {
     for (name, target) in LINKS {
         link(&dev, name, target).doing(|| format!("link /dev/{name} to {target}"))?;
     }
+    // The kernel's memory as a core file, where the kernel was built with it (and masked by default).
+    if Path::new("/proc/kcore").exists() {
+        link(&dev, "core", "/proc/kcore").doing(|| "link /dev/core to /proc/kcore".into())?;
+    }
     talk.step("mknod(2)", || {
         "/dev/null zero full random urandom tty; links fd stdin stdout stderr ptmx".into()
     });

@@ -156,7 +156,7 @@ fn run(request: &Request, doors: &Doors, talk: &Talk) -> Result<Infallible> {
         Some(terminal) => terminal::take(&terminal.slave)?,
         None => terminal::streams(request.stdio)?,
     }
-    identity::user(process)?;
+    identity::user(process, talk)?;
     entered.or_else(|_| program::enter_directory(process.cwd()))?;
     let program = Program::find(process)?;
     let filter = request.seccomp.map(seccomp::compile).transpose()?;
@@ -164,6 +164,6 @@ fn run(request: &Request, doors: &Doors, talk: &Talk) -> Result<Infallible> {
     talk.say(Word::Ready, b"", terminal.as_ref().map(|t| t.master.as_fd()))?;
     drop(terminal);
     descriptors::restore_signals()?;
-    identity::lock(process, filter.as_ref(), talk)?;
+    identity::lock(process, filter.as_ref())?;
     Err(program.exec())
 }

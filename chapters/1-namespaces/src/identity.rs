@@ -25,10 +25,12 @@ pub(crate) fn root_of_the_namespace() -> Result<()> {
 }
 
 /// Becomes the user of the process, keeping for now the capabilities to finish the job.
-pub(crate) fn user(process: &Process) -> Result<()> {
+pub(crate) fn user(process: &Process, talk: &Talk) -> Result<()> {
     let user = process.user();
     let (uid, gid) = (Uid::from_raw(user.uid()), Gid::from_raw(user.gid()));
-    capability::bound(&wanted(process))?;
+    let capabilities = wanted(process);
+    capability::warn_of_missing(&capabilities, talk)?;
+    capability::bound(&capabilities)?;
     if !uid.is_root() {
         terminal::give_streams(uid);
         capability::keep_over_setuid()?;
@@ -52,14 +54,14 @@ pub(crate) fn user(process: &Process) -> Result<()> {
 /// process with CAP_SYS_ADMIN, or by one that can gain no privileges any more (seccomp(2)).
 /// With no_new_privs the capabilities go first and the filter last, as tight as can be;
 /// without, the filter has to come before the capabilities go, and must allow capset(2).
-pub(crate) fn lock(process: &Process, filter: Option<&seccomp::Program>, talk: &Talk) -> Result<()> {
+pub(crate) fn lock(process: &Process, filter: Option<&seccomp::Program>) -> Result<()> {
     if process.no_new_privileges() == Some(true) {
         prctl::set_no_new_privs().doing(|| "set no_new_privs".into())?;
-        capability::limit(&wanted(process), talk)?;
+        capability::limit(&wanted(process))?;
         return filter.map_or(Ok(()), seccomp::Program::load);
     }
     filter.map_or(Ok(()), seccomp::Program::load)?;
-    capability::limit(&wanted(process), talk)
+    capability::limit(&wanted(process))
 }
 
 /// Without `process.capabilities` there are none.

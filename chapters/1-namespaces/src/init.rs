@@ -37,9 +37,9 @@ pub(crate) fn run(request: &Request, plan: &Plan, idmapped: &[(usize, OwnedFd)],
     let Some(process) = request.spec.process() else { sys::exit_now(1) };
     let linux = request.spec.linux().as_ref();
     let init = Init { request, plan, idmapped, talk: &talk, process, linux };
-    let prepared = init.prepare().and_then(|prepared| {
-        let console = prepared.terminal.as_ref().map(|t| t.master.as_fd());
-        talk.say(Word::Ready, b"", console)?;
+    let prepared = init.prepare().and_then(|mut prepared| {
+        let terminal = prepared.terminal.take(); // its master is the parent's from now on, and no one else's
+        talk.say(Word::Ready, b"", terminal.as_ref().map(|t| t.master.as_fd()))?;
         Ok(prepared)
     });
     match prepared {
@@ -116,7 +116,7 @@ impl Init<'_> {
             Some(terminal) => terminal::take(&terminal.slave)?,
             None => terminal::streams(request.stdio)?,
         }
-        identity::user(process)?;
+        identity::user(process, talk)?;
         let user = process.user();
         talk.step("setresuid(2)", || format!("uid {}, gid {}", user.uid(), user.gid()));
         entered.or_else(|_| program::enter_directory(process.cwd()))?;
@@ -239,7 +239,7 @@ impl Init<'_> {
     fn become_program(&self, prepared: &Prepared) -> Result<Infallible> {
         hooks::run(self.hooks(Hooks::start_container), &prepared.state)?;
         descriptors::restore_signals()?;
-        identity::lock(self.process, prepared.filter.as_ref(), self.talk)?;
+        identity::lock(self.process, prepared.filter.as_ref())?;
         Err(prepared.program.exec())
     }
 }

@@ -6,14 +6,15 @@ use crate::{
     Result,
     error::{Doing, invalid},
     inside::{self, Kind},
+    mounts::file_kind,
     process::Stdio,
     sys,
 };
 use nix::{
     errno::Errno,
     fcntl::{self, OFlag},
-    sys::stat::{Mode, fstat, makedev},
-    unistd::{Uid, dup2_stderr, dup2_stdin, dup2_stdout, fchown},
+    sys::stat::{Mode, SFlag, fstat, makedev},
+    unistd::{Uid, UnlinkatFlags, close, dup2_stderr, dup2_stdin, dup2_stdout, fchown, unlinkat},
 };
 use oci_spec::runtime::Process;
 use std::{
@@ -64,12 +65,23 @@ pub fn resize(terminal: impl AsFd, rows: u16, columns: u16) -> nix::Result<()> {
     Errno::result(done).map(drop)
 }
 
-/// Shows the slave as /dev/console.
+/// Shows the slave as /dev/console. A link of that name came with the image and could lead anywhere in
+/// it, also into /proc: it is replaced.
 pub(crate) fn bind_console(root: &OwnedFd, slave: &OwnedFd) -> Result<()> {
     let doing = || "bind the terminal on /dev/console".to_owned();
-    let target = inside::make(root, Path::new("/dev/console"), Kind::File)?;
+    let dev = inside::make(root, Path::new("/dev"), Kind::Dir)?;
+    let path = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let new = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let look = |flags| fcntl::openat(&dev, "console", flags, Mode::from_bits_truncate(0o644));
+    let console = match look(path) {
+        Ok(fd) if file_kind(&fd).doing(doing)? == SFlag::S_IFLNK => {
+            unlinkat(&dev, "console", UnlinkatFlags::NoRemoveDir).and_then(|()| look(new))
+        }
+        Err(Errno::ENOENT) => look(new),
+        other => other,
+    };
     let tree = sys::open_tree(slave, sys::EMPTY, false).doing(doing)?;
-    sys::move_mount(tree, target).doing(doing)
+    sys::move_mount(tree, console.doing(doing)?).doing(doing)
 }
 
 /// Makes the slave the controlling terminal and the three standard streams.
@@ -86,10 +98,15 @@ pub(crate) fn streams(stdio: Stdio) -> Result<()> {
     let doing = || "set the standard streams".to_owned();
     // One of the three may itself be number 0, 1 or 2: copies first, then none is overwritten.
     let copies = [stdin, stdout, stderr].map(|fd| fd.try_clone_to_owned());
-    let [stdin, stdout, stderr] = copies;
-    dup2_stdin(stdin.doing(doing)?).doing(doing)?;
-    dup2_stdout(stdout.doing(doing)?).doing(doing)?;
-    dup2_stderr(stderr.doing(doing)?).doing(doing)
+    let [new_stdin, new_stdout, new_stderr] = copies;
+    dup2_stdin(new_stdin.doing(doing)?).doing(doing)?;
+    dup2_stdout(new_stdout.doing(doing)?).doing(doing)?;
+    dup2_stderr(new_stderr.doing(doing)?).doing(doing)?;
+    // The originals need not be close-on-exec: the program shall have each once.
+    for fd in [stdin, stdout, stderr].map(|fd| fd.as_raw_fd()).into_iter().filter(|fd| *fd > 2) {
+        let _ = close(fd); // the same may be given twice
+    }
+    Ok(())
 }
 
 /// Gives the streams to the user that the process becomes, or it could not reopen them by
