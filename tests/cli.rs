@@ -1,6 +1,5 @@
 //! Our own command line, as a user types it: what it prints, word for word, and its exit codes.
 
-#[path = "cli/engine.rs"]
 mod engine;
 
 use engine::{Engine, feed, run};
