@@ -88,3 +88,51 @@ fn at_address<T>(path: &Path, call: impl FnOnce(&UnixAddr) -> nix::Result<T>) ->
     let short = Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string()).join(name);
     call(&UnixAddr::new(&short)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{io::Write, os::fd::AsFd, thread};
+
+    fn gate(path: &Path, answer: &'static [u8]) -> thread::JoinHandle<()> {
+        let gate = listen(path).unwrap();
+        thread::spawn(move || {
+            let opener = wait(gate.as_fd()).unwrap();
+            File::from(opener).write_all(answer).unwrap();
+        })
+    }
+
+    #[test]
+    fn an_end_without_a_word_is_a_program_that_runs() {
+        let dir = tempfile::tempdir().unwrap();
+        let child = gate(&dir.path().join("gate"), b"");
+        open(&dir.path().join("gate")).unwrap();
+        child.join().unwrap();
+    }
+
+    #[test]
+    fn a_failure_comes_with_its_exit_code() {
+        let dir = tempfile::tempdir().unwrap();
+        let child = gate(&dir.path().join("gate"), b"\x7eexec /x: permission denied");
+        let error = open(&dir.path().join("gate")).unwrap_err();
+        assert_eq!((error.exit_code(), error.to_string().as_str()), (126, "exec /x: permission denied"));
+        child.join().unwrap();
+    }
+
+    #[test]
+    fn a_long_path_is_no_hindrance() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("d".repeat(120));
+        std::fs::create_dir(&deep).unwrap();
+        let child = gate(&deep.join("gate"), b"");
+        open(&deep.join("gate")).unwrap();
+        child.join().unwrap();
+    }
+
+    #[test]
+    fn nobody_behind_it_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(listen(&dir.path().join("gate")).unwrap());
+        assert!(matches!(open(&dir.path().join("gate")), Err(Error::Gone(_))));
+    }
+}

@@ -24,7 +24,7 @@
 //! other), `sys` (system calls that nobody wraps), `options` (mount options by name),
 //! `cgroupfs` (the container's view of its groups), [`sealed`] (our own program out of
 //! reach), [`seccomp`] (system call filters), [`net`] and
-//! `netlink` (devices), [`terminal`], [`hooks`], [`foreground`] (signals and terminal passed on), `sysctl`, `label` (AppArmor, SELinux), `tuning`
+//! `netlink` (devices), `netdev` (the host's, given away), [`terminal`], [`hooks`], [`foreground`] (signals and terminal passed on), `sysctl`, `label` (AppArmor, SELinux), `tuning`
 //! (limits), `scheduling`, `timens` (clocks), `idmap`, `copyup`, `descriptors`, `defaults` (docker's).
 
 mod capability;
@@ -45,6 +45,7 @@ mod inside;
 mod label;
 mod mounts;
 pub mod net;
+mod netdev;
 mod netlink;
 mod options;
 mod plan;

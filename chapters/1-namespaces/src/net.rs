@@ -118,7 +118,7 @@ pub fn remove(name: &str) -> Result<()> {
 
 /// A socket of another network namespace. Which one a socket belongs to is settled when it
 /// is made, so a thread joins the namespace, makes it, and ends.
-fn socket_in(pid: Pid) -> Result<Socket> {
+pub(crate) fn socket_in(pid: Pid) -> Result<Socket> {
     let doing = || format!("join the network namespace of {pid}");
     let namespace = File::open(format!("/proc/{pid}/ns/net")).doing(doing)?;
     let made = thread::spawn(move || {
@@ -129,7 +129,7 @@ fn socket_in(pid: Pid) -> Result<Socket> {
 }
 
 /// A device's number by its name: the answer's `ifinfomsg` has it, behind the header.
-fn index(socket: &Socket, name: &str) -> nix::Result<u32> {
+pub(crate) fn index(socket: &Socket, name: &str) -> nix::Result<u32> {
     let query = Message::query(GETLINK).link(0, false).with_name(libc::IFLA_IFNAME, name);
     let answer = socket.answer(query)?;
     let index = answer.get(20..24).ok_or(Errno::EBADMSG)?;
@@ -152,7 +152,7 @@ fn there_is_fine(result: nix::Result<()>, errno: Errno) -> nix::Result<()> {
 }
 
 /// IFNAMSIZ is 16 with the NUL; the kernel takes no slash, no blank, and not `.` or `..`.
-fn check_name(name: &str) -> Result<()> {
+pub(crate) fn check_name(name: &str) -> Result<()> {
     let plain = |b: u8| b.is_ascii_graphic() && b != b'/' && b != b':';
     match name {
         "" | "." | ".." => invalid(format!("{name:?} is no name for a network device")),

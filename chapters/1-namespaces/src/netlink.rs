@@ -14,6 +14,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 pub(crate) const NEWLINK: u16 = libc::RTM_NEWLINK;
 pub(crate) const DELLINK: u16 = libc::RTM_DELLINK;
 pub(crate) const GETLINK: u16 = libc::RTM_GETLINK;
+pub(crate) const GETADDR: u16 = libc::RTM_GETADDR;
 pub(crate) const NEWADDR: u16 = libc::RTM_NEWADDR;
 pub(crate) const NEWROUTE: u16 = libc::RTM_NEWROUTE;
 
@@ -63,6 +64,32 @@ impl Socket {
     }
 }
 
+impl Socket {
+    /// All answers to a query, each without its header. They come several to a datagram, each aligned to
+    /// four, and the last says that it is (netlink(7), "NLMSG_DONE").
+    pub(crate) fn dump(&self, query: Message) -> nix::Result<Vec<Vec<u8>>> {
+        send(self.0.as_raw_fd(), &query.finish(), MsgFlags::empty())?;
+        let (mut all, mut buffer) = (Vec::new(), vec![0; 64 << 10]);
+        loop {
+            let length = match recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+                Err(Errno::EINTR) => continue,
+                other => other?,
+            };
+            let mut rest = &buffer[..length];
+            while let Some(head) = rest.get(..16) {
+                let size = u32::from_ne_bytes([head[0], head[1], head[2], head[3]]) as usize;
+                let body = rest.get(16..size).ok_or(Errno::EBADMSG)?;
+                match i32::from(u16::from_ne_bytes([head[4], head[5]])) {
+                    libc::NLMSG_DONE => return Ok(all),
+                    libc::NLMSG_ERROR => return Err(Errno::EBADMSG),
+                    _ => all.push(body.to_vec()),
+                }
+                rest = rest.get(size.next_multiple_of(4)..).unwrap_or_default();
+            }
+        }
+    }
+}
+
 /// A request in the making.
 pub(crate) struct Message(Vec<u8>);
 
@@ -81,6 +108,20 @@ impl Message {
         let mut message = Message::new(kind, 0);
         message.0[6..8].copy_from_slice(&(libc::NLM_F_REQUEST as u16).to_ne_bytes());
         message
+    }
+
+    /// A query for everything there is of a kind.
+    pub(crate) fn all(kind: u16) -> Message {
+        let mut message = Message::query(kind);
+        let flags = (libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16;
+        message.0[6..8].copy_from_slice(&flags.to_ne_bytes());
+        message
+    }
+
+    /// What an answer held, to be asked for again.
+    pub(crate) fn again(mut self, body: &[u8]) -> Message {
+        self.0.extend(body);
+        self.pad()
     }
 
     /// The `ifinfomsg` of a link: which device, and flags to set.

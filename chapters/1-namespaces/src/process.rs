@@ -16,7 +16,7 @@
 use crate::{
     Error, Result,
     error::Doing,
-    idmap, init,
+    idmap, init, netdev,
     plan::{self, Plan},
     spec::Spec,
     talk::{self, Orders, Talk},
@@ -28,7 +28,7 @@ use nix::{
         signal::{Signal, kill},
         wait::waitpid,
     },
-    unistd::Pid,
+    unistd::{Pid, geteuid},
 };
 use std::{
     os::fd::{BorrowedFd, OwnedFd},
@@ -111,6 +111,9 @@ pub fn clone(request: &Request) -> Result<Cloned> {
     if let Some(process) = request.spec.process() {
         tuning::from_outside(pid, process)?;
     }
+    if let Some(devices) = request.spec.linux().as_ref().and_then(|l| l.net_devices().as_ref()) {
+        netdev::give(pid, devices)?;
+    }
     Ok(Cloned { pid, pidfd, talk: ours, leash, die_with_me: false })
 }
 
@@ -177,21 +180,26 @@ impl Drop for Leash {
     }
 }
 
-/// clone3's answer when an ordinary user asks for namespaces without a user namespace.
+/// clone3's refusals, with what to do about them.
 pub(crate) fn explain_clone(errno: Errno, plan: &Plan) -> Error {
-    match errno {
-        Errno::EPERM if !plan.new_user => Error::Invalid(
-            "an ordinary user may only make namespaces inside a user namespace of their own: add \
-             {\"type\": \"user\"} to linux.namespaces and map your ids in linux.uidMappings and \
-             linux.gidMappings (`namespaces spec --rootless` prints such a configuration)"
-                .into(),
-        ),
-        Errno::ENOSPC | Errno::EUSERS => Error::Sys {
-            doing: "make the namespaces (the limit is in /proc/sys/user/max_*_namespaces)".into(),
-            errno,
-        },
-        _ => Error::Sys { doing: format!("clone a process {plan}"), errno },
-    }
+    let hint = match errno {
+        Errno::EPERM if !plan.new_user && !geteuid().is_root() => {
+            return Error::Invalid(
+                "an ordinary user may only make namespaces inside a user namespace of their own: add \
+                 {\"type\": \"user\"} to linux.namespaces and map your ids in linux.uidMappings and \
+                 linux.gidMappings (`namespaces spec --rootless` prints such a configuration)"
+                    .into(),
+            );
+        }
+        Errno::EPERM if plan.new_user => {
+            " (are user namespaces forbidden by /proc/sys/kernel/unprivileged_userns_clone?)"
+        }
+        Errno::EPERM => " (this root has no CAP_SYS_ADMIN: is it root of a container?)",
+        Errno::ENOSYS => " (clone3 is forbidden by a filter, as docker's default one does)",
+        Errno::ENOSPC | Errno::EUSERS => " (the limits are in /proc/sys/user/max_*_namespaces)",
+        _ => "",
+    };
+    Error::Sys { doing: format!("clone a process {plan}{hint}"), errno }
 }
 
 /// For messages: what a path of the configuration is relative to.

@@ -103,7 +103,6 @@ fn check_rlimits(process: &Process) -> Result<()> {
 /// What this runtime does not do, it says.
 fn check_missing(linux: &Linux) -> Result<()> {
     let asked = [
-        (linux.net_devices().as_ref().is_some_and(|d| !d.is_empty()), "linux.netDevices"),
         (linux.intel_rdt().is_some(), "linux.intelRdt"),
         (linux.memory_policy().is_some(), "linux.memoryPolicy"),
     ];
@@ -123,6 +122,7 @@ fn check_needs(spec: &Spec, linux: Option<&Linux>, kinds: &[Kind]) -> Result<()>
         (linux.is_some_and(|l| given(l.masked_paths())), "linux.maskedPaths", Kind::Mount),
         (linux.is_some_and(|l| given(l.readonly_paths())), "linux.readonlyPaths", Kind::Mount),
         (linux.is_some_and(|l| l.time_offsets().is_some()), "linux.timeOffsets", Kind::Time),
+        (linux.is_some_and(|l| l.net_devices().is_some()), "linux.netDevices", Kind::Network),
     ];
     match needs.into_iter().find(|(given, _, kind)| *given && !kinds.contains(kind)) {
         Some((_, field, kind)) => {
@@ -164,7 +164,7 @@ mod tests {
             ("/linux/namespaces", json!([{"type": "pid"}, {"type": "pid"}]), "more than once"),
             ("/linux/namespaces", json!([{"type": "mount"}]), "hostname would change the host"),
             ("/linux/timeOffsets", json!({"boottime": {"secs": 1}}), "add a time namespace"),
-            ("/linux/netDevices", json!({"eth0": {}}), "does not do that"),
+            ("/linux/intelRdt", json!({"closID": "x"}), "does not do that"),
         ] {
             let error = changed(pointer, value).unwrap_err().to_string();
             assert!(why.split('|').any(|w| error.contains(w)), "{pointer}: {error}");

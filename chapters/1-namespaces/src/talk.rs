@@ -213,3 +213,44 @@ impl AsRawFd for Talk {
         self.socket.as_raw_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn words_payloads_and_descriptors_arrive() {
+        let (parent, child) = pair().unwrap();
+        parent.go(Orders { pause: true, die_with_parent: false }, b"{}").unwrap();
+        let orders = Orders { pause: true, die_with_parent: false };
+        assert_eq!(child.wait_go().unwrap(), (orders, b"{}".to_vec()));
+        child.warn("it is late");
+        let file = tempfile::tempfile().unwrap();
+        child.say(Word::Ready, b"", Some(file.as_fd())).unwrap();
+        assert!(parent.until_ready("it").unwrap().is_some());
+        drop(child);
+        parent.until_exec().unwrap();
+        assert!(matches!(parent.until_ready("it"), Err(Error::Gone("it"))));
+    }
+
+    #[test]
+    fn a_failure_keeps_its_kind() {
+        let (parent, child) = pair().unwrap();
+        child.fail(&Error::Program { message: "not there".into(), code: 127 });
+        let error = parent.until_ready("it").unwrap_err();
+        assert_eq!((error.exit_code(), error.to_string().as_str()), (127, "not there"));
+        child.fail(&Error::Invalid("no".into()));
+        assert_eq!(parent.until_exec().unwrap_err().exit_code(), 1);
+    }
+
+    #[test]
+    fn a_state_larger_than_the_sockets_buffer() {
+        let (parent, child) = pair().unwrap();
+        let state = vec![b'x'; 3 << 20];
+        let sent = state.clone();
+        let sender = std::thread::spawn(move || parent.go(Orders::default(), &sent));
+        assert_eq!(child.wait_go().unwrap().1, state);
+        sender.join().unwrap().unwrap();
+    }
+}

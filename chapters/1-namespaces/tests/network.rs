@@ -20,6 +20,11 @@ fn main() {
     kit::run(vec![
         Case::new("a_veth_pair_on_a_bridge", ROOT, a_veth_pair_on_a_bridge),
         Case::new("a_half_made_pair_is_removed", ROOT, a_half_made_pair_is_removed),
+        Case::new(
+            "a_device_of_the_hosts_is_given_away",
+            &[Need::Root, Need::Program("ip")],
+            a_device_of_the_hosts_is_given_away,
+        ),
         Case::new("names_are_checked", &[], names_are_checked),
         Case::new("a_user_becomes_root", &[Need::UserNamespaces], a_user_becomes_root),
     ]);
@@ -77,6 +82,30 @@ fn a_veth_pair_on_a_bridge() {
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
     panic!("{:?}", Traces::now().beyond(&before));
+}
+
+fn a_device_of_the_hosts_is_given_away() {
+    let _bridge = Bridge("nstest4");
+    net::bridge("nstest4", (Ipv4Addr::new(10, 213, 9, 1), 24)).unwrap();
+    let mut bundle = Bundle::new();
+    bundle.set("/linux/netDevices", serde_json::json!({"nstest4": {"name": "lan0"}}));
+    let output = bundle.sh("true");
+    // A bridge is one of the few devices that may not move; the message says which.
+    assert!(output.code == 125 && output.stderr.contains("give the network device nstest4"), "{output:?}");
+    drop(_bridge);
+    let made = finish(
+        std::process::Command::new("ip").args(["link", "add", "nstest5", "type", "veth", "peer", "nstest6"]),
+    );
+    assert_eq!(made.code, 0, "{made:?}");
+    let _pair = Bridge("nstest5");
+    let added =
+        finish(std::process::Command::new("ip").args(["addr", "add", "10.213.9.7/24", "dev", "nstest5"]));
+    assert_eq!(added.code, 0, "{added:?}");
+    bundle.set("/linux/netDevices", serde_json::json!({"nstest5": {"name": "lan0"}}));
+    let seen = bundle
+        .says("ls /sys/class/net; cut -f1,2,8 /proc/net/route | grep lan0; cat /sys/class/net/lan0/flags");
+    assert!(seen.starts_with("lan0\nlo\n") || seen.contains("\nlan0\n"), "{seen}");
+    assert!(seen.contains("lan0\t0009D50A\t00FFFFFF") && !seen.ends_with("0x82"), "{seen}");
 }
 
 fn a_half_made_pair_is_removed() {
