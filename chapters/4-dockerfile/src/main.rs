@@ -241,6 +241,6 @@ fn resolve(store: &Store, name: &str) -> Result<Image, String> {
     }
     let place = store.root().display();
     Err(format!(
-        "not in the store {place}; put it there, for example with skopeo copy docker://{name} oci:{place}:{full}"
+        "{name} is not in the store {place}; put it there, for example with skopeo copy docker://{name} oci:{place}:{full}"
     ))
 }

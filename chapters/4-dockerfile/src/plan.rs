@@ -6,63 +6,62 @@ use crate::{Error, Result, tree::Dockerfile};
 pub(crate) fn plan(file: &Dockerfile, target: Option<&str>) -> Result<Vec<usize>> {
     let last = match target {
         None => file.stages.len() - 1,
-        Some(target) => find(file, target, file.stages.len())
-            .or_else(|| target.parse().ok().filter(|n| *n < file.stages.len()))
-            .ok_or_else(|| Error::Plan(not_reachable(file, target)))?,
+        Some(name) => stage(file, name, file.stages.len()).ok_or_else(|| not_reachable(file, name))?,
     };
     let mut needed = vec![false; last + 1];
     needed[last] = true;
-    // Backwards: a stage needs only stages before it.
-    for number in (0..=last).rev().filter(|_| true) {
+    // Backwards, since a stage needs only stages before it.
+    for number in (0..=last).rev() {
         if needed[number] {
-            for other in needs(file, number) {
-                needed[other] = true;
-            }
+            needs(file, number).into_iter().for_each(|other| needed[other] = true);
         }
     }
     Ok((0..=last).filter(|n| needed[*n]).collect())
 }
 
-/// The stages whose files a stage takes.
+/// The stages that one takes files from.
 fn needs(file: &Dockerfile, number: usize) -> Vec<usize> {
-    let stage = &file.stages[number];
-    let mut needed = Vec::new();
-    needed.extend(find(file, &stage.base, number));
-    for i in &stage.instructions {
-        // `COPY --from=build`, `RUN --mount=type=bind,from=build`
-        let from = i.flag("from").into_iter().map(str::to_owned);
-        let mounts = i.flags.iter().filter(|f| f.name == "mount").filter_map(|f| f.value.as_deref());
-        let mounts = mounts.flat_map(|m| m.split(',')).filter_map(|field| field.strip_prefix("from="));
-        for name in from.chain(mounts.map(str::to_owned)) {
-            match () {
-                // Only known when it runs: any of them.
-                () if name.contains('$') => needed.extend(0..number),
-                () => needed
-                    .extend(find(file, &name, number).or_else(|| name.parse().ok().filter(|n| *n < number))),
-            }
-        }
-    }
-    // A name with a variable in FROM, and what an image's ONBUILD will take.
-    if stage.base.contains('$') {
+    let this = &file.stages[number];
+    let mut needed: Vec<usize> = named(file, &this.base, number).into_iter().collect();
+    if this.base.contains('$') {
+        // Only known when it is executed: any that has a name.
         needed.extend((0..number).filter(|n| file.stages[*n].name.is_some()));
+    }
+    for flag in this.instructions.iter().flat_map(|i| &i.flags) {
+        let value = flag.value.as_deref().unwrap_or("");
+        let name = match flag.name.as_str() {
+            "from" => Some(value),
+            // `--mount=type=bind,from=build`
+            "mount" => value.split(',').find_map(|field| field.strip_prefix("from=")),
+            _ => None,
+        };
+        match name {
+            Some(name) if name.contains('$') => needed.extend(0..number),
+            Some(name) => needed.extend(stage(file, name, number)),
+            None => {}
+        }
     }
     needed
 }
 
+/// The stage before `limit` of this name or number.
+fn stage(file: &Dockerfile, name: &str, limit: usize) -> Option<usize> {
+    named(file, name, limit).or_else(|| name.parse().ok().filter(|n| *n < limit))
+}
+
 /// The last stage of this name before `limit`.
-fn find(file: &Dockerfile, name: &str, limit: usize) -> Option<usize> {
+fn named(file: &Dockerfile, name: &str, limit: usize) -> Option<usize> {
     let name = name.to_ascii_lowercase();
     (0..limit).rev().find(|n| file.stages[*n].name.as_ref() == Some(&name))
 }
 
-fn not_reachable(file: &Dockerfile, target: &str) -> String {
+fn not_reachable(file: &Dockerfile, target: &str) -> Error {
     let names: Vec<_> = file.stages.iter().filter_map(|s| s.name.as_deref()).collect();
-    let has = if names.is_empty() {
-        "no stage has a name".into()
-    } else {
-        format!("there are {}", names.join(", "))
+    let has = match names.is_empty() {
+        true => "no stage has a name".into(),
+        false => format!("there are {}", names.join(", ")),
     };
-    format!("target stage {target:?} could not be found: {has}")
+    Error::Plan(format!("target stage {target:?} could not be found: {has}"))
 }
 
 #[cfg(test)]

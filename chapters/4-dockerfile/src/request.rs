@@ -41,7 +41,8 @@ pub struct Build<'a> {
     pub network: Network,
     /// Where containers of RUN keep their state while they run.
     pub scratch: &'a Path,
-    /// Finds the image that FROM or COPY --from names, pulling it if it must.
+    /// Finds the image that FROM or COPY --from names, pulling it if it must. Its error, which should name
+    /// the image, is the build's.
     pub resolve: &'a dyn Fn(&str) -> std::result::Result<Image, String>,
 }
 

@@ -206,6 +206,7 @@ fn copy() {
         ("COPY ../a /", "COPY failed: forbidden path outside the build context: ../a ()"),
         ("COPY a /etc/passwd/x", "ENOTDIR"),
         ("COPY d /etc/passwd", "cannot copy to non-directory: /etc/passwd"),
+        ("COPY --from=no-such a /", "no-such is not in the store"),
         ("COPY --from=5 a /", "invalid from flag value 5: index out of bounds"),
         ("COPY --chown=nobody-here a /", "can't find uid for user nobody-here"),
         ("COPY --chmod=9 a /", "invalid chmod parameter: '9'"),

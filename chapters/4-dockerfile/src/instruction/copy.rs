@@ -121,7 +121,7 @@ pub(crate) fn from_stage<'s>(stage: &Stage<'s>, name: &str) -> Result<Stage<'s>>
     if name == "scratch" {
         return refused("scratch holds no files");
     }
-    let image = (session.build.resolve)(name).map_err(|reason| Error::Plan(format!("{name}: {reason}")))?;
+    let image = (session.build.resolve)(name).map_err(Error::Plan)?;
     Stage::from_image(session, &image, name)
 }
 

@@ -41,8 +41,7 @@ fn apply(stage: &mut Stage, i: &Instruction) -> Result<()> {
     } else if name == "scratch" {
         session.tell(Event::Image(""));
     } else {
-        let image =
-            (session.build.resolve)(&name).map_err(|reason| Error::Plan(format!("{name}: {reason}")))?;
+        let image = (session.build.resolve)(&name).map_err(Error::Plan)?;
         *stage = Stage::from_image(session, &image, &name)?;
         session.tell(Event::Image(image.id().digest().get(..12).unwrap_or_default()));
     }
