@@ -62,6 +62,10 @@ impl Ignore {
 
     /// The rules that match `path` (relative, no leading slash), given those that match its directory.
     pub fn matched(&self, parent: &Matched, path: &str) -> Matched {
+        // The context itself is not in the context.
+        if path.is_empty() {
+            return Matched::default();
+        }
         let above = |i: usize| parent.0.get(i).copied().unwrap_or(false);
         Matched(self.rules.iter().enumerate().map(|(i, r)| above(i) || r.pattern.matches(path)).collect())
     }
@@ -139,6 +143,8 @@ mod tests {
             ("..", "a", false),
             ("\u{feff}a", "a", true),
             ("", "a", false),
+            ("*", "", false),
+            ("**", "a/b", true),
         ] {
             assert_eq!(excluded(rules, path), expected, "{rules:?} {path}");
         }

@@ -70,33 +70,20 @@ impl Source {
 
     /// The paths that `pattern` means: itself, or if it holds wildcards, all that match.
     pub(crate) fn find(&self, pattern: &str) -> Result<Vec<Found>, String> {
-        let mut clean = PathBuf::from("/");
-        for part in Path::new(pattern).components() {
-            match part {
-                Component::Normal(part) => clean.push(part),
-                // Above its root is nothing; above the context is the host, and docker says so.
-                Component::ParentDir if !clean.pop() && self.context => {
-                    return Err(format!("forbidden path outside the build context: {pattern} ()"));
-                }
-                _ => {}
-            }
-        }
+        let clean = self.clean(pattern)?;
         if !pattern.contains(['*', '?', '[', '\\']) {
             let found = self.look(&clean)?;
-            return found.map(|f| vec![f]).ok_or_else(|| self.missing(&clean));
+            return found.map(|found| vec![found]).ok_or_else(|| self.missing(&clean));
         }
+        // Component by component: `*` never matches a slash.
         let mut here = vec![PathBuf::from("/")];
         for part in clean.components().skip(1) {
-            let part = part.as_os_str().to_string_lossy();
-            let wanted = Pattern::path(&part, false)?;
+            let wanted = Pattern::path(&part.as_os_str().to_string_lossy(), false)?;
             let mut next = Vec::new();
-            for directory in &here {
-                next.extend(
-                    self.names(directory)
-                        .into_iter()
-                        .filter(|n| wanted.matches(&n.to_string_lossy()))
-                        .map(|n| directory.join(n)),
-                );
+            for directory in here {
+                let names = self.names(&directory).into_iter();
+                let matching = names.filter(|name| wanted.matches(&name.to_string_lossy()));
+                next.extend(matching.map(|name| directory.join(name)));
             }
             here = next;
         }
@@ -106,6 +93,22 @@ impl Source {
             true => Err("no source files were specified".into()),
             false => Ok(found),
         }
+    }
+
+    /// The path from the tree's root, `.` and `..` taken by their text.
+    fn clean(&self, pattern: &str) -> Result<PathBuf, String> {
+        let mut clean = PathBuf::from("/");
+        for part in Path::new(pattern).components() {
+            match part {
+                Component::Normal(part) => clean.push(part),
+                // Above a root is nothing; above the context is the host, and docker says so.
+                Component::ParentDir if !clean.pop() && self.context => {
+                    return Err(format!("forbidden path outside the build context: {pattern} ()"));
+                }
+                _ => {}
+            }
+        }
+        Ok(clean)
     }
 
     /// What is at a path, if it is there and not ignored.
@@ -154,41 +157,35 @@ impl Source {
         exclude: &Ignore,
         visit: &mut dyn FnMut(&Path, &Visit) -> Result<()>,
     ) -> Result<()> {
-        let mut above: Vec<(PathBuf, Matched, Matched)> = Vec::new();
+        // The directories that we are in, with the rules that match them.
+        let mut inside: Vec<(PathBuf, Matched, Matched)> = Vec::new();
+        let exceptions = self.ignore.has_exceptions() || exclude.has_exceptions();
         let mut failure = None;
         let walked = self.root.walk(&found.path, &mut |v| {
-            while above.last().is_some_and(|(directory, ..)| !v.path.starts_with(directory)) {
-                above.pop();
+            while inside.last().is_some_and(|(directory, ..)| !v.path.starts_with(directory)) {
+                inside.pop();
             }
-            let (rules, excludes) = above.last().map(|(_, a, b)| (a.clone(), b.clone())).unwrap_or_default();
             let below = v.path.strip_prefix(&found.path).unwrap_or(v.path);
-            let name = match (found.is_dir, below == Path::new("")) {
-                (false, _) => found.name().to_string_lossy().into_owned(),
-                (true, top) => {
-                    if top {
-                        ".".into()
-                    } else {
-                        relative(below)
-                    }
+            let path = relative(v.path);
+            // `--exclude` is about what is in a directory, or the name of a file.
+            let name = if found.is_dir { relative(below) } else { found.name().to_string_lossy().into() };
+            let (rules, excludes) = match inside.last() {
+                Some((_, rules, excludes)) => {
+                    (self.ignore.matched(rules, &path), exclude.matched(excludes, &name))
                 }
+                None => (self.ignore.matched_deep(&path), exclude.matched_deep(&name)),
             };
-            let rules = match above.is_empty() {
-                // The directories above the starting point count.
-                true => self.ignore.matched_deep(&relative(v.path)),
-                false => self.ignore.matched(&rules, &relative(v.path)),
-            };
-            let excludes = exclude.matched(&excludes, &name);
             let ignored = self.ignore.excludes(&rules) || exclude.excludes(&excludes);
-            let exceptions = self.ignore.has_exceptions() || exclude.has_exceptions();
-            if !ignored && let Err(error) = visit(below, v) {
-                failure = Some(error);
-                return Err(layers::Error::Missing(String::new()));
-            }
             if ignored && !exceptions {
                 return Ok(Next::Skip);
             }
+            if !ignored && let Err(error) = visit(below, v) {
+                // A walk knows layers' errors only: this one stops it, and ours is told.
+                failure = Some(error);
+                return Err(layers::Error::Missing(path));
+            }
             if kind(&v.stat) == SFlag::S_IFDIR {
-                above.push((v.path.to_owned(), rules, excludes));
+                inside.push((v.path.to_owned(), rules, excludes));
             }
             Ok(Next::Into)
         });
@@ -206,7 +203,10 @@ impl Source {
             field(&mut all, found.name().as_bytes());
             self.walk(found, exclude, &mut |path, visit| {
                 field(&mut all, path.as_os_str().as_bytes());
-                all.update(visit.stat.st_mode.to_le_bytes());
+                // (The context's own directory is no part of it.)
+                if visit.path != Path::new("/") {
+                    all.update(visit.stat.st_mode.to_le_bytes());
+                }
                 if !self.context {
                     all.update(visit.stat.st_uid.to_le_bytes());
                     all.update(visit.stat.st_gid.to_le_bytes());

@@ -359,6 +359,10 @@ fn ignored() {
     // A mount shows no more than a COPY.
     let out = world.build("FROM base\nRUN --mount=target=/m ls /m");
     assert!(out.contains("keep\n") && !out.contains("secret"), "{out}");
+    // To hide everything is allowed.
+    world.file("Dockerfile.dockerignore", "*", 0o644);
+    world.build("FROM base\nCOPY . /all");
+    assert_eq!(world.unpack().files("all"), [""; 0]);
     world.file("Dockerfile.dockerignore", "[", 0o644);
     let (_, _, err) = world.try_build("FROM base\nCOPY . /all", &[]);
     assert!(err.contains("syntax error in pattern \"[\""), "{err}");
