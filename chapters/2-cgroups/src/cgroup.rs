@@ -279,7 +279,7 @@ impl Group {
     pub(crate) fn open(version: Version, controllers: &[String], path: PathBuf) -> Group {
         let controllers = match version {
             Version::V1 => controllers.to_vec(),
-            Version::V2 => fs::read_to_string(path.join("cgroup.controllers"))
+            Version::V2 => tree::text(&path.join("cgroup.controllers"))
                 .unwrap_or_default()
                 .split_whitespace()
                 .map(str::to_owned)

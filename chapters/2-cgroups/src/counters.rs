@@ -6,8 +6,9 @@ use crate::{
     cgroup::Group,
     hierarchy::Version,
     stats::{Blkio, BlkioEntry, CpuUsage, Memory, MemoryEntry, Pids, Stats, Throttling},
+    tree,
 };
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 /// Reads a group's counters. What the kernel does not count here stays 0.
 pub(crate) fn read(groups: &[Group]) -> Result<Stats> {
@@ -142,7 +143,7 @@ fn pids(group: &Path) -> Pids {
 }
 
 fn text(file: &Path) -> String {
-    fs::read_to_string(file).unwrap_or_default()
+    tree::text(file).unwrap_or_default()
 }
 
 /// A file that holds one number, or `max`.

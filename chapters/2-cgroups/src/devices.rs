@@ -54,7 +54,11 @@ pub(crate) fn complete(rules: &[LinuxDeviceCgroup]) -> Vec<Rule> {
         |kind, major, minor, access: &str| Rule { allow: true, kind, major, minor, access: access.into() };
     let nodes = ['c', 'b'].map(|kind| allow(kind, None, None, "m"));
     let usual = DEFAULTS.map(|(major, minor)| allow('c', Some(major), minor, "rwm"));
-    asked.chain(nodes).chain(usual).collect()
+    // The kernel is spared what the bundle says itself, unless a later rule takes it back.
+    let mut all: Vec<Rule> = asked.collect();
+    let last: Vec<Rule> = all.iter().rev().take_while(|r| r.allow).cloned().collect();
+    all.extend(nodes.into_iter().chain(usual).filter(|rule| !last.contains(rule)));
+    all
 }
 
 /// v1: one line for each rule, `c 1:3 rwm`, in order.

@@ -4,11 +4,8 @@
 //! The kernel tells it in two files, and both are needed: `/proc/self/mountinfo` says where each tree is
 //! mounted, `/proc/self/cgroup` says where in each tree the caller is (cgroups(7)).
 
-use crate::{Result, error::Doing};
-use std::{
-    fs,
-    path::{Component, Path, PathBuf},
-};
+use crate::{Result, error::Doing, tree};
+use std::path::{Component, Path, PathBuf};
 
 /// The two kernel interfaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,10 +34,10 @@ pub(crate) const LEAF: &str = "teu-self";
 
 /// All trees that are mounted here, v2 first.
 pub fn detect() -> Result<Vec<Hierarchy>> {
-    let read = |file: &str| fs::read_to_string(file).doing(|| format!("reading {file}"));
+    let read = |file: &str| tree::text(Path::new(file)).doing(|| format!("reading {file}"));
     let mut found = parse(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?);
     for tree in found.iter_mut().filter(|t| t.version == Version::V2) {
-        let offered = fs::read_to_string(tree.mount.join("cgroup.controllers")).unwrap_or_default();
+        let offered = tree::text(&tree.mount.join("cgroup.controllers")).unwrap_or_default();
         tree.controllers = offered.split_whitespace().map(str::to_owned).collect();
     }
     Ok(found)

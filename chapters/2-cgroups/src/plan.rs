@@ -46,13 +46,20 @@ pub(crate) fn plan(trees: &[Hierarchy], limits: &LinuxResources) -> Result<Vec<S
     Ok(all)
 }
 
-const HOW: &str = "as an ordinary user, ask systemd for a group of your own: \
-                   systemd-run --user --scope -p Delegate=yes -- COMMAND";
+/// What to do about it.
+fn how() -> &'static str {
+    if nix::unistd::geteuid().is_root() {
+        "on v2 it has to be handed down by every group above (cgroup.subtree_control), on v1 to be mounted"
+    } else {
+        "as an ordinary user, ask systemd for a group of your own: systemd-run --user --scope -p Delegate=yes -- COMMAND"
+    }
+}
 
 /// The controller is nowhere, or was not handed down to us.
 pub(crate) fn missing(controller: &str) -> Error {
     let why = format!(
-        "that controller is not available here (cgroup.controllers on v2 and /proc/cgroups on v1 list those that are); {HOW}"
+        "that controller is not available here (cgroup.controllers on v2 and /proc/cgroups on v1 list those that are): {}",
+        how()
     );
     Error::NoController { controller: controller.into(), why }
 }
@@ -60,5 +67,5 @@ pub(crate) fn missing(controller: &str) -> Error {
 /// The controller is here, but its tree is someone else's.
 pub(crate) fn not_ours(settings: &[Setting], has: impl Fn(&str) -> bool, error: &Error) -> Error {
     let controller = settings.iter().find(|s| has(&s.controller)).map_or("", |s| &s.controller);
-    Error::NoController { controller: controller.into(), why: format!("{error}; {HOW}") }
+    Error::NoController { controller: controller.into(), why: format!("{error}; {}", how()) }
 }

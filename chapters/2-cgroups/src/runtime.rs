@@ -12,7 +12,7 @@ use crate::{
     Error, Result,
     cgroup::Cgroup,
     error::Doing,
-    pidfd,
+    hierarchy, pidfd,
     state::{self, OCI_VERSION, Record, State, Status},
 };
 use namespaces::{
@@ -293,7 +293,7 @@ fn cgroups_path(spec: &Spec, id: &str, systemd: bool) -> String {
     let asked = spec.linux().as_ref().and_then(|l| l.cgroups_path().as_ref());
     match asked.and_then(|p| p.to_str()).filter(|p| !p.is_empty()) {
         Some(path) => {
-            systemd.then(|| crate::hierarchy::systemd_path(path)).flatten().unwrap_or_else(|| path.to_owned())
+            systemd.then(|| hierarchy::systemd_path(path)).flatten().unwrap_or_else(|| path.to_owned())
         }
         None => format!("teu-{id}"),
     }

@@ -80,7 +80,23 @@ pub(crate) fn apply<'a>(settings: &[Setting], directory: impl Fn(&str) -> Option
             Err(e) => return Err(e),
         }
     }
-    again.into_iter().try_for_each(|(setting, directory)| setting.write(directory))
+    again.into_iter().try_for_each(|(setting, directory)| {
+        setting.write(directory).map_err(|error| match errno(&error) {
+            Some(Errno::EINVAL) => refused(setting, directory),
+            _ => error,
+        })
+    })
+}
+
+/// The kernel says EINVAL and no more; the usual reason is the group above.
+fn refused(setting: &Setting, directory: &Path) -> crate::Error {
+    let Setting { file, value, .. } = setting;
+    let above = directory.with_file_name(file);
+    crate::Error::Limit(format!(
+        "the kernel refuses '{value}' for {} (EINVAL): a group can have no more than the one above it, so compare {}",
+        directory.join(file).display(),
+        above.display()
+    ))
 }
 
 /// One value into one file that exists.

@@ -8,31 +8,15 @@ use crate::{
     v2,
 };
 use std::{
-    fs,
+    fs::{self, File},
+    io::{self, ErrorKind, Read},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 /// Makes the group's directory and those above it, each ready to be used.
 pub(crate) fn make(tree: &Hierarchy, path: &Path) -> Result<()> {
-    let mut missing: Vec<&Path> = path.ancestors().take_while(|p| !p.is_dir()).collect();
-    let existed = missing.is_empty();
-    while let Some(next) = missing.pop() {
-        match fs::create_dir(next) {
-            // Another container's, in between.
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
-            other => other.doing(|| format!("making the cgroup {}", next.display()))?,
-        }
-        // A new v1 cpuset has no processors and no memory, and a process that has none cannot be put into it.
-        if tree.version == Version::V1 && tree.controllers.iter().any(|c| c == "cpuset") {
-            for file in ["cpuset.cpus", "cpuset.mems"] {
-                let from = next.with_file_name(file);
-                let above = fs::read_to_string(&from).doing(|| format!("reading {}", from.display()))?;
-                write(&next.join(file), above.trim())?;
-            }
-        }
-    }
-    if existed {
+    if !make_directory(tree, path)? {
         check_free(path)?;
     }
     if tree.version == Version::V2 {
@@ -41,9 +25,53 @@ pub(crate) fn make(tree: &Hierarchy, path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Whether it was not there before.
+fn make_directory(tree: &Hierarchy, path: &Path) -> Result<bool> {
+    let mut made = fs::create_dir(path);
+    if let (Err(e), Some(above)) = (&made, path.parent())
+        && e.kind() == ErrorKind::NotFound
+        && above.starts_with(&tree.mount)
+    {
+        make_directory(tree, above)?;
+        made = fs::create_dir(path);
+    }
+    match made {
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => return Ok(false),
+        other => other.doing(|| format!("making the cgroup {}", path.display()))?,
+    }
+    if tree.version == Version::V1 && tree.controllers.iter().any(|c| c == "cpuset") {
+        inherit_cpuset(tree, path)?;
+    }
+    Ok(true)
+}
+
+/// A new v1 cpuset has no processors and no memory, and a process that has none cannot be put into it: it gets those of
+/// the group above, which may have been made by someone who did not think of that.
+fn inherit_cpuset(tree: &Hierarchy, path: &Path) -> Result<()> {
+    for name in ["cpuset.cpus", "cpuset.mems"] {
+        let from = path.with_file_name(name);
+        let read = || text(&from).doing(|| format!("reading {}", from.display()));
+        let mut above = read()?;
+        if let Some(parent) = path.parent().filter(|p| above.trim().is_empty() && *p != tree.mount) {
+            inherit_cpuset(tree, parent)?;
+            above = read()?;
+        }
+        write(&path.join(name), above.trim())?;
+    }
+    Ok(())
+}
+
+/// A kernel's file as text. These have no size that could be asked beforehand, so that std would grow its buffer from
+/// 32 bytes on, with a read(2) for each step.
+pub(crate) fn text(file: &Path) -> io::Result<String> {
+    let mut text = String::with_capacity(8192);
+    File::open(file)?.take(16 << 20).read_to_string(&mut text)?;
+    Ok(text)
+}
+
 /// A group with processes in it is someone's: neither shared nor, when things go wrong, killed.
 pub(crate) fn check_free(path: &Path) -> Result<()> {
-    let inside = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
+    let inside = text(&path.join("cgroup.procs")).unwrap_or_default();
     match inside.lines().count() {
         0 => Ok(()),
         n => Err(Error::Path {

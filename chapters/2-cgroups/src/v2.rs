@@ -5,7 +5,7 @@ use crate::{
     Error, Result,
     hierarchy::LEAF,
     setting::{Setting, errno, write},
-    v1,
+    tree, v1,
 };
 use nix::errno::Errno;
 use oci_spec::runtime::{LinuxResources, LinuxThrottleDevice};
@@ -148,7 +148,7 @@ pub(crate) fn delegate(mount: &Path, own: &Path, group: &Path) -> Result<()> {
     let mut above: Vec<&Path> = group.ancestors().skip(1).take_while(|p| p.starts_with(mount)).collect();
     above.reverse();
     for parent in above {
-        let list = |file: &str| fs::read_to_string(parent.join(file)).unwrap_or_default();
+        let list = |file: &str| tree::text(&parent.join(file)).unwrap_or_default();
         let (offered, given) = (list("cgroup.controllers"), list("cgroup.subtree_control"));
         let missing: Vec<String> = offered
             .split_whitespace()
@@ -181,7 +181,7 @@ pub(crate) fn delegate(mount: &Path, own: &Path, group: &Path) -> Result<()> {
 fn move_into_leaf(group: &Path) -> Result<()> {
     let leaf = group.join(LEAF);
     let _ = fs::create_dir(&leaf);
-    for pid in fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default().lines() {
+    for pid in tree::text(&group.join("cgroup.procs")).unwrap_or_default().lines() {
         match write(&leaf.join("cgroup.procs"), pid) {
             // It ended in between.
             Err(e) if errno(&e) == Some(Errno::ESRCH) => {}
