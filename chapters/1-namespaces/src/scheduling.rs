@@ -1,5 +1,5 @@
-//! How the process is scheduled: policy, I/O priority, CPUs, personality (config.md, "scheduler",
-//! "ioPriority", "execCPUAffinity"; config-linux.md, "personality").
+//! How the process is scheduled: policy, I/O priority, CPUs, memory nodes, personality (config.md,
+//! "scheduler", "ioPriority", "execCPUAffinity"; config-linux.md, "memoryPolicy", "personality").
 
 use crate::{
     Result,
@@ -11,8 +11,9 @@ use nix::{
     unistd::Pid,
 };
 use oci_spec::runtime::{
-    IOPriorityClass, Linux, LinuxPersonality, LinuxPersonalityDomain, LinuxSchedulerFlag as Flag,
-    LinuxSchedulerPolicy as Policy, Process, Scheduler,
+    IOPriorityClass, Linux, LinuxMemoryPolicy, LinuxPersonality, LinuxPersonalityDomain,
+    LinuxSchedulerFlag as Flag, LinuxSchedulerPolicy as Policy, MemoryPolicyFlagType as NodeFlag,
+    MemoryPolicyModeType as Mode, Process, Scheduler,
 };
 
 /// Sets on this process what the configuration asks for. All of it survives the execve.
@@ -34,7 +35,7 @@ pub(crate) fn apply(process: &Process, linux: Option<&Linux>) -> Result<()> {
     if let Some(personality) = linux.and_then(|l| l.personality().as_ref()) {
         set_personality(personality)?;
     }
-    Ok(())
+    linux.and_then(|l| l.memory_policy().as_ref()).map_or(Ok(()), set_memory_policy)
 }
 
 /// `execCPUAffinity.final`: for a process that joins a container, once it is in its cgroup.
@@ -43,20 +44,52 @@ pub(crate) fn affinity(process: &Process, initial: bool) -> Result<()> {
     let list = if initial { wanted.initial() } else { wanted.cpu_affinity_final() };
     let Some(list) = list.as_deref().filter(|l| !l.is_empty()) else { return Ok(()) };
     let mut set = CpuSet::new();
-    for cpu in cpus(list)? {
+    for cpu in numbers(list, "execCPUAffinity")? {
         set.set(cpu).doing(|| format!("execCPUAffinity: CPU {cpu}"))?;
     }
     sched_setaffinity(Pid::from_raw(0), &set).doing(|| format!("run on the CPUs {list}"))
 }
 
+/// From which NUMA nodes the process gets its memory (set_mempolicy(2)).
+fn set_memory_policy(wanted: &LinuxMemoryPolicy) -> Result<()> {
+    let mode = match wanted.mode() {
+        Mode::MpolDefault => libc::MPOL_DEFAULT,
+        Mode::MpolPreferred => libc::MPOL_PREFERRED,
+        Mode::MpolBind => libc::MPOL_BIND,
+        Mode::MpolInterleave => libc::MPOL_INTERLEAVE,
+        Mode::MpolLocal => libc::MPOL_LOCAL,
+        Mode::MpolPreferredMany => 5,
+        Mode::MpolWeightedInterleave => 6,
+    };
+    let flag = |flag: &NodeFlag| match flag {
+        NodeFlag::MpolFNumaBalancing => libc::MPOL_F_NUMA_BALANCING,
+        NodeFlag::MpolFRelativeNodes => libc::MPOL_F_RELATIVE_NODES,
+        NodeFlag::MpolFStaticNodes => libc::MPOL_F_STATIC_NODES,
+    };
+    let flags = wanted.flags().iter().flatten().map(flag).fold(0, |all, f| all | f);
+    let list = wanted.nodes().as_deref().unwrap_or_default();
+    let mut mask = [0u64; 16];
+    for node in if list.is_empty() { Vec::new() } else { numbers(list, "linux.memoryPolicy.nodes")? } {
+        match mask.get_mut(node / 64) {
+            Some(word) => *word |= 1 << (node % 64),
+            None => return invalid(format!("linux.memoryPolicy.nodes: there is no node {node}")),
+        }
+    }
+    let bits = if list.is_empty() { 0 } else { size_of_val(&mask) * 8 };
+    // SAFETY: the kernel reads so many bits of the mask.
+    Errno::result(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode | flags, mask.as_ptr(), bits) })
+        .map(drop)
+        .doing(|| format!("set the memory policy {} of the nodes {list:?}", wanted.mode()))
+}
+
 /// "0-3,7".
-fn cpus(list: &str) -> Result<Vec<usize>> {
+fn numbers(list: &str, field: &str) -> Result<Vec<usize>> {
     let mut all = Vec::new();
     for part in list.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         match (first.trim().parse::<usize>(), last.trim().parse::<usize>()) {
             (Ok(first), Ok(last)) if first <= last && last < 1 << 16 => all.extend(first..=last),
-            _ => return invalid(format!("execCPUAffinity: {list} is no list of CPUs")),
+            _ => return invalid(format!("{field}: {list} is no list of numbers and ranges")),
         }
     }
     Ok(all)
@@ -130,8 +163,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_of_cpus() {
-        assert_eq!(cpus("0-2,5").unwrap(), [0, 1, 2, 5]);
-        assert!(cpus("2-1").is_err() && cpus("").is_err() && cpus("a").is_err());
+    fn lists_of_numbers() {
+        assert_eq!(numbers("0-2,5", "x").unwrap(), [0, 1, 2, 5]);
+        assert!(["2-1", "", "a", "1-", "99999999"].iter().all(|list| numbers(list, "x").is_err()));
     }
 }

@@ -102,12 +102,8 @@ fn check_rlimits(process: &Process) -> Result<()> {
 
 /// What this runtime does not do, it says.
 fn check_missing(linux: &Linux) -> Result<()> {
-    let asked = [
-        (linux.intel_rdt().is_some(), "linux.intelRdt"),
-        (linux.memory_policy().is_some(), "linux.memoryPolicy"),
-    ];
-    match asked.into_iter().find(|(asked, _)| *asked) {
-        Some((_, field)) => invalid(format!("{field}: this runtime does not do that")),
+    match linux.intel_rdt() {
+        Some(_) => invalid("linux.intelRdt: this runtime does not do that"),
         None => Ok(()),
     }
 }

@@ -527,6 +527,11 @@ fn scheduling_is_set() {
     bundle.set("/linux/personality", json!({"domain": "LINUX32"}));
     // Fields 19 and 41 of /proc/PID/stat (proc(5)): nice, and policy, where SCHED_BATCH is 3.
     assert_eq!(bundle.says("cut -d' ' -f19,41 /proc/self/stat; uname -m"), "5 3\ni686");
+    bundle.set("/linux/memoryPolicy", json!({"mode": "MPOL_BIND", "nodes": "0"}));
+    assert!(bundle.says("grep stack /proc/self/numa_maps").contains("bind:0"));
+    bundle.set("/linux/memoryPolicy/nodes", json!("0-x"));
+    assert_eq!(bundle.sh("true").code, 125);
+    bundle.set("/linux/memoryPolicy", json!({"mode": "MPOL_DEFAULT"}));
     bundle.set("/process/scheduler", json!({"policy": "SCHED_DEADLINE", "runtime": 0}));
     assert_eq!(bundle.sh("true").code, 125);
 }
