@@ -525,6 +525,14 @@ fn mounts() {
     world.file("a", "B\n", 0o644);
     let out = world.build_with(text, &["--secret", &secret]);
     assert!(out.contains("\nB\n"), "{out}");
+    // What changes under a command is not what its key says: it must not be kept.
+    let text = "FROM base\nRUN --mount=target=/m echo begun; while ! test -e /m/go; do sleep 0.1; done";
+    let mut started = world.start(text);
+    started.wait_for("begun");
+    world.file("go", "", 0o644);
+    let (code, err) = started.end();
+    assert!(code == 1 && err.contains("changed while it ran; build again"), "{err}");
+    assert!(world.build(text).contains("Running in"));
     let (code, _, err) =
         world.try_build("FROM base\nRUN --mount=type=secret,id=none,required=true true", &[]);
     assert!(code != 0 && err.contains("secret none: not found"), "{err}");

@@ -91,9 +91,17 @@ pub(super) fn transfer(stage: &mut Stage, i: &Instruction, instruction: &'static
 
     stage.commit(&created_by, &[&digest, &transfer.to, &options], |stage| {
         let cwd = stage.config.config.working_dir.clone();
-        stage.change(|_, change| match origin {
+        stage.change(|stage, change| match origin {
             Origin::Context(sources) => {
-                sources.iter().try_for_each(|(source, found)| transfer.place(source, found, &cwd, change))
+                for (source, found) in &sources {
+                    transfer.place(source, found, &cwd, change)?;
+                }
+                // A context is somebody's working directory. What was copied must be what was hashed, or the
+                // cache would for ever give the one for the other.
+                match transfer.digest(stage, &sources)? == digest {
+                    true => Ok(()),
+                    false => Err(failed("the context changed while it was copied; build again".into())),
+                }
             }
             Origin::Stage(mut from) => {
                 let mounted = Mounted::read_only(from.session, &from.lower()?)?;
@@ -151,28 +159,32 @@ fn context(stage: &Stage, i: &Instruction, transfer: &Transfer) -> Result<(Taken
         }
         sources.push((source, found));
     }
-    let mut stats = StatCache::open(&session.cache.path("files"), session.build.context);
-    let exclude = transfer.exclude()?;
-    let mut digests = Vec::new();
-    for (source, found) in &sources {
-        digests.push(source.digest(found, &exclude, &mut stats)?);
-    }
-    stats.save();
     let mut all = sources.iter().flat_map(|(_, found)| found);
     let kind = match (all.next(), all.next()) {
         (Some(one), None) if one.is_dir => "dir",
         (Some(_), None) => "file",
         _ => "multi",
     };
-    // A single digest is shown as it is.
-    let digest = match &digests[..] {
-        [one] => one.clone(),
-        many => cache::key(many.iter().map(|d| d.as_bytes())),
-    };
+    let digest = transfer.digest(stage, &sources)?;
     Ok((sources, kind, digest))
 }
 
 impl Transfer {
+    /// The digest over all that is taken.
+    fn digest(&self, stage: &Stage, taken: &Taken) -> Result<String> {
+        let session = stage.session;
+        let mut stats = StatCache::open(&session.cache.path("files"), session.build.context);
+        let exclude = self.exclude()?;
+        let each = taken.iter().map(|(source, found)| source.digest(found, &exclude, &mut stats));
+        let digests = each.collect::<Result<Vec<_>>>()?;
+        stats.save();
+        Ok(match &digests[..] {
+            // A single one is shown as it is.
+            [one] => one.clone(),
+            many => cache::key(many.iter().map(|d| d.as_bytes())),
+        })
+    }
+
     fn read(stage: &Stage, i: &Instruction, instruction: &'static str) -> Result<Transfer> {
         let expand = |text: &str| stage.expand(text);
         let mut words = i.words();

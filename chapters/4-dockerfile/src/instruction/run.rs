@@ -65,9 +65,8 @@ fn apply(stage: &mut Stage, i: &Instruction) -> Result<()> {
     if let Some(Script::File(heredoc)) = &script {
         inputs.push(heredoc.content.clone());
     }
-    for mount in &wanted {
-        inputs.push(mount.input(stage)?);
-    }
+    let mounted = wanted.iter().map(|mount| mount.input(stage)).collect::<Result<Vec<_>>>()?;
+    inputs.extend(mounted.iter().cloned());
     let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
 
     stage.commit(&created_by, &inputs, |stage| {
@@ -78,7 +77,15 @@ fn apply(stage: &mut Stage, i: &Instruction) -> Result<()> {
             Script::Shell(_) => None,
         });
         let run = Command { words: &words, env, network, mounts: &wanted, script };
-        container::run(stage, &run)
+        let layer = container::run(stage, &run)?;
+        // As for a COPY: what the command saw must be what the key says.
+        for (mount, before) in wanted.iter().zip(&mounted) {
+            if mount.input(stage)? != *before {
+                let reason = "what it mounts of the context changed while it ran; build again".into();
+                return Err(Error::Instruction { instruction: "RUN", reason });
+            }
+        }
+        Ok(layer)
     })
 }
 

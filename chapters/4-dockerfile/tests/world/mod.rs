@@ -3,7 +3,7 @@
 use oci_spec::image::MediaType;
 use std::{
     fs::{self, Metadata},
-    io::{BufRead, BufReader, Lines},
+    io::{BufRead, BufReader, Lines, Read},
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
@@ -127,6 +127,7 @@ impl World {
             // What holds containers' state must outlive it.
             .env("TMPDIR", self.directory())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -239,6 +240,14 @@ impl Started {
         let rest =
             self.lines.by_ref().find_map(|line| line.unwrap().strip_prefix(beginning).map(str::to_owned));
         rest.unwrap_or_else(|| panic!("no line begins with {beginning:?}"))
+    }
+
+    /// Waits for its end: exit code and errors.
+    pub(crate) fn end(mut self) -> (i32, String) {
+        self.lines.by_ref().for_each(drop);
+        let mut errors = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+        (kit::code(self.child.wait().unwrap()), errors)
     }
 
     /// With SIGKILL.
