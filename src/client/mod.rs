@@ -192,7 +192,10 @@ enum System {
 /// Parses the command line and does what it says.
 pub(crate) fn main() -> ExitCode {
     die_of_broken_pipes();
-    let line = Line::parse();
+    let line = match Line::try_parse() {
+        Ok(line) => line,
+        Err(error) => return misused(&error),
+    };
     // These want a process without threads.
     match &line.command {
         Command::Daemon(options) => return crate::server::main(options),
@@ -207,6 +210,18 @@ pub(crate) fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Help was asked for, or the line cannot be understood: docker's exit codes are 1 for an unknown command and 125
+/// for what is wrong with a known one.
+fn misused(error: &clap::Error) -> ExitCode {
+    // Nothing can be said where there is nobody to read it.
+    let _ = error.print();
+    ExitCode::from(match error.kind() {
+        _ if !error.use_stderr() => 0,
+        clap::error::ErrorKind::InvalidSubcommand => 1,
+        _ => 125,
+    })
 }
 
 /// Does a command that speaks to the daemon. The exit code is the command's.

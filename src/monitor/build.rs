@@ -58,8 +58,13 @@ pub(crate) fn main(dir: &Path) -> Result<()> {
     if plan.explain {
         Recorder::install(std::io::stdout().as_fd().try_clone_to_owned()?);
     }
-    if let Err(failure) = run(&plan, dir) {
-        say(&json!({"errorDetail": {"message": failure.message}, "error": failure.message}));
+    let mut code = None;
+    if let Err(failure) = run(&plan, dir, &mut code) {
+        let detail = match code {
+            Some(code) => json!({"code": code, "message": failure.message}),
+            None => json!({"message": failure.message}),
+        };
+        say(&json!({"errorDetail": detail, "error": failure.message}));
     }
     Ok(())
 }
@@ -75,7 +80,8 @@ fn stream(text: &str) {
     say(&json!({"stream": text}));
 }
 
-fn run(plan: &BuildPlan, dir: &Path) -> Result<()> {
+/// Builds. `code` is set to the exit status of a RUN that failed, which becomes the client's own.
+fn run(plan: &BuildPlan, dir: &Path, code: &mut Option<i32>) -> Result<()> {
     let store = Store::open(&plan.store)?;
     let tags = plan
         .tags
@@ -106,7 +112,11 @@ fn run(plan: &BuildPlan, dir: &Path) -> Result<()> {
         scratch: &scratch,
         resolve: &resolve,
     };
-    let manifest = dockerfile::build(&store, &build, &mut |event| show(&event))?;
+    let manifest = dockerfile::build(&store, &build, &mut |event| show(&event)).inspect_err(|error| {
+        if let dockerfile::Error::Command { code: status, .. } = error {
+            *code = Some(*status);
+        }
+    })?;
     let id = store.image(&manifest)?.id().to_string();
     say(&json!({"aux": {"ID": id}}));
     finish(&store, &manifest, &id, &tags)
