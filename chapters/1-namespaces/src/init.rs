@@ -22,14 +22,13 @@ use nix::{
         prctl,
         stat::{Mode, umask},
     },
-    unistd::{chdir, chroot, sethostname, setsid},
+    unistd::{sethostname, setsid},
 };
 use oci_spec::runtime::{Hook, Hooks, Linux, LinuxNamespaceType as Kind, Process};
 use std::{
     convert::Infallible,
     io::Write,
     os::fd::{AsFd, AsRawFd, OwnedFd},
-    path::Path,
 };
 
 /// Never returns: ends in the program, or with a message to whoever waits for one.
@@ -158,7 +157,7 @@ impl Init<'_> {
         let Some(wanted) = spec.root() else { return invalid("config.json has no root") };
         let path = in_bundle(request.bundle, wanted.path())?;
         if !plan.has(Kind::Mount) {
-            return only_chroot(&path);
+            return rootfs::only_chroot(&path).map(|()| None);
         }
         let propagation = linux.and_then(|l| l.rootfs_propagation().as_deref());
         rootfs::cut_off(propagation)?;
@@ -242,11 +241,4 @@ impl Init<'_> {
         identity::lock(self.process, prepared.filter.as_ref())?;
         Err(prepared.program.exec())
     }
-}
-
-/// Without a mount namespace of its own the container cannot have mounts: they would be the host's.
-fn only_chroot(root: &Path) -> Result<Option<Terminal>> {
-    chroot(root).doing(|| format!("change the root to {}", root.display()))?;
-    chdir("/").doing(|| "enter the new root".into())?;
-    Ok(None)
 }

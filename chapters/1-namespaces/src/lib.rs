@@ -7,25 +7,28 @@
 //! | [`spec`] | a bundle's `config.json`, read and checked |
 //! | `plan` | which namespaces are new, which are joined; the one clone |
 //! | [`process`] | the start as the parent sees it: clone, maps, configure, ready |
-//! | [`userns`] | uid and gid maps; an ordinary user becomes root inside |
 //! | `init` | the start as the child lives it: every step, in order |
 //! | `inside` | paths in a root that nobody trusts |
 //! | `mounts` | the mounts of the configuration |
-//! | `devices` | `/dev` |
 //! | `rootfs` | private mounts, masks, pivot_root |
 //! | `identity` | user, groups, the order of the last locks |
-//! | `capability` | the five sets |
-//! | `program` | found on the PATH, executed |
 //! | [`gate`] | the door between `create` and `start` |
 //! | [`enter`] | joining the namespaces of a process that runs already |
-//! | [`show`] | which namespaces a process has |
 //!
-//! Side rooms, each one idea that a complete runtime needs: `talk` (what parent and child say to each
-//! other), `sys` (system calls that nobody wraps), `options` (mount options by name),
-//! `cgroupfs` (the container's view of its groups), [`sealed`] (our own program out of
-//! reach), [`seccomp`] (system call filters), [`net`] and
-//! `netlink` (devices), `netdev` (the host's, given away), [`terminal`], [`hooks`], [`foreground`] (signals and terminal passed on), `sysctl`, `label` (AppArmor, SELinux), `tuning`
-//! (limits), `scheduling`, `timens` (clocks), `idmap`, `copyup`, `descriptors`, `defaults` (docker's).
+//! Side rooms, each one idea that a complete runtime needs and a first reader can pass by:
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | [`show`] | which namespaces a process has |
+//! | [`userns`] | id maps; an ordinary user becomes root inside |
+//! | `talk`, `sys` | what parent and child say to each other; system calls that nobody wraps |
+//! | `options`, `pseudo`, `cgroupfs`, `idmap`, `copyup` | mounts: options by name; /proc and /sys kept honest; the container's view of its groups; translated owners; a filled tmpfs |
+//! | `devices`, [`terminal`] | `/dev`; a pty of the container's own |
+//! | `capability`, [`seccomp`], `label` | the five sets; system call filters; AppArmor and SELinux |
+//! | `program`, `descriptors`, [`sealed`] | found and executed; nothing left open; the runtime's own file out of reach |
+//! | `tuning`, `scheduling`, `sysctl`, `timens` | limits; CPUs and priorities; kernel settings; clocks |
+//! | [`net`], `netdev`, `netlink` | veth and bridge; the host's devices given away; how to ask for them |
+//! | [`hooks`], [`foreground`], `defaults` | programs of others; signals and terminal passed on; docker's configuration |
 
 mod capability;
 mod cgroupfs;
@@ -51,6 +54,7 @@ mod options;
 mod plan;
 pub mod process;
 mod program;
+mod pseudo;
 mod rootfs;
 mod scheduling;
 pub mod sealed;

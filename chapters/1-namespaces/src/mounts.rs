@@ -6,26 +6,23 @@
 //! mount_setattr(2), move_mount(2)), so that a read-only volume is never writable for a moment.
 
 use crate::{
-    Error, Result, cgroupfs, copyup,
+    Result, cgroupfs, copyup,
     error::{Doing, invalid},
     inside::{self, Kind, by_fd},
     options::{self, Options},
     process::in_bundle,
+    pseudo,
     sys::{self, MountAttr, attr},
     talk::Talk,
 };
 use nix::{
     errno::Errno,
-    fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2},
+    fcntl::AT_FDCWD,
     mount::{MsFlags, mount},
-    sys::{
-        stat::{SFlag, fstat},
-        statfs::{FsType, PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs},
-    },
+    sys::stat::{SFlag, fstat},
 };
 use oci_spec::runtime::Mount;
 use std::{
-    fs,
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
 };
@@ -60,7 +57,7 @@ impl Mounter<'_> {
             }
             self.one(index, wanted, to, options)?;
         }
-        self.check_pseudo_file_systems(mounts)?;
+        pseudo::check(self.root, mounts)?;
         Ok(later)
     }
 
@@ -91,17 +88,17 @@ impl Mounter<'_> {
         })?;
         let is_dir = file_kind(&tree).doing(doing)? == SFlag::S_IFDIR;
         let target = inside::make(self.root, to, if is_dir { Kind::Dir } else { Kind::File })?;
-        self.guard_proc(&target, to)?;
+        pseudo::guard_proc(self.root, &target, to)?;
         sys::move_mount(&tree, &target).doing(doing)
     }
 
     /// A file system of its own: proc, sysfs, tmpfs, devpts, mqueue ...
     fn fresh(&self, kind: &str, source: &Path, to: &Path, options: &Options) -> Result<()> {
         let target = match kind {
-            "proc" | "sysfs" => self.plain_directory(kind, to)?,
+            "proc" | "sysfs" => pseudo::plain_directory(self.root, kind, to)?,
             _ => inside::make(self.root, to, Kind::Dir)?,
         };
-        self.guard_proc(&target, to)?;
+        pseudo::guard_proc(self.root, &target, to)?;
         let labelled = match &self.context {
             Some(context) if !matches!(kind, "proc" | "sysfs") => context.as_str(),
             _ => "",
@@ -154,69 +151,6 @@ impl Mounter<'_> {
         sys::mount_setattr(&tree, &options.attr, true).doing(doing)?;
         sys::move_mount(&tree, target).doing(doing)
     }
-
-    /// procfs and sysfs go to a real directory, reached by no link: an image with
-    /// `/proc -> /elsewhere` would otherwise choose what our masks and sysctls are applied to
-    /// (CVE-2019-19921, CVE-2023-28642).
-    fn plain_directory(&self, kind: &str, to: &Path) -> Result<OwnedFd> {
-        let made = inside::make(self.root, to, Kind::Dir)?;
-        let how = OpenHow::new()
-            .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
-            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_SYMLINKS);
-        drop(made);
-        match openat2(self.root, to, how) {
-            Err(Errno::ELOOP | Errno::ENOTDIR) => invalid(format!(
-                "{kind} must be mounted on an ordinary directory, and {} is or contains a link",
-                to.display()
-            )),
-            other => other.doing(|| format!("open {} in the root", to.display())),
-        }
-    }
-
-    /// Nothing may be mounted over a file of /proc, except the few that tools like lxcfs give a
-    /// better answer for: else a mount of the user's could stand in for /proc/self/attr.
-    fn guard_proc(&self, target: &OwnedFd, to: &Path) -> Result<()> {
-        const MAY: [&str; 12] = [
-            "",
-            "cpuinfo",
-            "diskstats",
-            "meminfo",
-            "stat",
-            "swaps",
-            "uptime",
-            "loadavg",
-            "slabinfo",
-            "net/dev",
-            "sys/kernel/ns_last_pid",
-            "sys/crypto/fips_enabled",
-        ];
-        if !is_on(target, PROC_SUPER_MAGIC)? {
-            return Ok(());
-        }
-        let read = |fd: &OwnedFd| fs::read_link(by_fd(fd)).doing(|| format!("find {}", to.display()));
-        let (root, at) = (read(self.root)?, read(target)?);
-        let below = at.strip_prefix(root.join("proc")).ok();
-        if below.is_some_and(|below| MAY.iter().any(|may| below == Path::new(may))) {
-            return Ok(());
-        }
-        invalid(format!("{} is inside /proc: nothing may be mounted there", to.display()))
-    }
-
-    /// What was asked to be procfs or sysfs is it still, now that everything is mounted.
-    fn check_pseudo_file_systems(&self, mounts: &[Mount]) -> Result<()> {
-        for (kind, magic) in [("proc", PROC_SUPER_MAGIC), ("sysfs", SYSFS_MAGIC)] {
-            for to in mounts.iter().filter(|m| m.typ().as_deref() == Some(kind)).map(Mount::destination) {
-                let there = inside::find(self.root, to)?;
-                if !there.as_ref().map(|fd| is_on(fd, magic)).transpose()?.unwrap_or(false) {
-                    return invalid(format!(
-                        "{} is covered by another mount and no {kind} any more",
-                        to.display()
-                    ));
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Attributes and propagation, by as few calls as it takes.
@@ -252,10 +186,4 @@ fn without_gid(data: &str) -> String {
 /// What a descriptor is: `S_IFDIR`, `S_IFREG`, `S_IFCHR` ...
 pub(crate) fn file_kind(fd: impl AsFd) -> nix::Result<SFlag> {
     Ok(SFlag::from_bits_truncate(fstat(fd)?.st_mode & SFlag::S_IFMT.bits()))
-}
-
-/// Whether a descriptor lies on a file system of this kind. The kernel says so: it cannot be faked.
-pub(crate) fn is_on(fd: &OwnedFd, magic: FsType) -> Result<bool> {
-    let stat = fstatfs(fd).map_err(|errno| Error::Sys { doing: "look at a file system".into(), errno });
-    Ok(stat?.filesystem_type() == magic)
 }

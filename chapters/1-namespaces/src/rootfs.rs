@@ -178,3 +178,9 @@ pub(crate) fn move_and_chroot(root: &OwnedFd) -> Result<()> {
     chroot(".").doing(|| "change the root".into())?;
     chdir("/").doing(|| "enter the new root".into())
 }
+
+/// Without a mount namespace of its own the container cannot have mounts: they would be the host's.
+pub(crate) fn only_chroot(root: &Path) -> Result<()> {
+    chroot(root).doing(|| format!("change the root to {}", root.display()))?;
+    chdir("/").doing(|| "enter the new root".into())
+}

@@ -25,6 +25,7 @@ fn main() {
         Case::new("cve_2024_45310_nothing_is_made_outside", ANY, nothing_is_made_outside),
         Case::new("cve_2019_19921_proc_that_is_a_link", ANY, proc_that_is_a_link),
         Case::new("cve_2023_28642_proc_that_is_covered", ANY, proc_that_is_covered),
+        Case::new("cve_2023_28642_proc_that_is_a_part_of_proc", ANY, proc_that_is_a_part_of_proc),
         Case::new("nothing_over_files_of_proc", ANY, nothing_over_files_of_proc),
         Case::new("cve_2025_31133_a_null_that_is_none", ANY, a_null_that_is_none),
         Case::new("cve_2025_52565_a_console_that_is_a_link", ANY, a_console_that_is_a_link),
@@ -134,6 +135,14 @@ fn proc_that_is_covered() {
         let output = bundle.sh("true");
         assert!(output.code == 125 && output.stderr.contains("covered"), "{to}: {output:?}");
     }
+}
+
+/// A part of procfs is procfs too.
+fn proc_that_is_a_part_of_proc() {
+    let mut bundle = Bundle::new();
+    bundle.bind("/proc/sys", "/proc", &["rbind"]);
+    let output = bundle.sh("true");
+    assert!(output.code == 125 && output.stderr.contains("covered"), "{output:?}");
 }
 
 fn nothing_over_files_of_proc() {
