@@ -232,6 +232,13 @@ fn check(
                 "Your kernel does not support {what} for this user, or the cgroup is not delegated. Limitation discarded."
             ));
         }
+        if host.network_mode.as_deref() == Some("bridge") {
+            warnings.push(
+                "An ordinary user's container has only a loopback device: joining a bridge of the host takes root. \
+                 Use --network host to reach the outside, or --network none to be without this warning."
+                    .into(),
+            );
+        }
     }
     Ok(())
 }
