@@ -4,18 +4,27 @@
 //!
 //! | module | what it explains |
 //! |---|---|
-//! | [`parse`] | lines, continuations, flags: the syntax |
+//! | [`mod@parse`] | lines, continuations, flags: the syntax |
 //! | `plan` | which stages are needed |
-//! | [`build`] | one instruction after the other, each a layer or a line of configuration |
+//! | [`mod@build`] | one instruction after the other, each a layer or a line of configuration |
 //! | `instruction` | what each instruction is and does; one file each: add yours there |
 //! | `stage` | the image under construction |
 //! | `rootfs` | its files while an instruction changes them, and the layer they become |
 //! | [`cache`] | when an instruction need not be executed again |
 //! | [`config`] | what the image says about itself |
 //!
-//! Side rooms: `parse::heredoc`, [`expand`] (variables), [`glob`](crate::ignore) and [`ignore`] (the ignore
-//! file), `source` and `copy` (COPY's two ends), `stat_cache`, `chown`, `chmod`, `archive` (ADD),
-//! `container` and `run_mount` (RUN's), `mounted`, `session`.
+//! And the side rooms, each with one idea:
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | `parse::heredoc` | documents inside a Dockerfile |
+//! | [`expand`] | variables, quotes and escapes in words |
+//! | [`ignore`], `glob` | what of the context is not seen; patterns |
+//! | `source`, `copy` | COPY's two ends, neither of which is trusted |
+//! | `stat_cache` | files that need not be hashed again |
+//! | `chown`, `chmod`, `archive` | COPY's flags; ADD's tars |
+//! | `container`, `run_mount`, `mounted` | RUN's container, and what is mounted into it |
+//! | `session` | what all stages of a build share |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 

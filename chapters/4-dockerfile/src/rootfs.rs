@@ -48,8 +48,8 @@ impl Change {
         }
         overlay::mount(&lower, Some((&upper, &work)), &merged, true)?;
         tracing::info!(
-            target: "step", section = "6.1", call = "mount(2)",
-            "overlay of {} layers with a fresh upper directory, where the instruction writes", lower.len()
+            target: "step", section = "6.1", call = "mkdir(2)",
+            "a fresh upper directory over {} layers: what is in it afterwards is the next layer", lower.len()
         );
         Ok(Change { merged, directory, upper, mounted: true })
     }
@@ -80,6 +80,7 @@ impl Change {
         // First unmounted: while it is mounted, the upper directory is the kernel's.
         overlay::unmount(&self.merged)?;
         self.mounted = false;
+        tracing::info!(target: "step", section = "6.1", call = "umount2(2)", "the upper directory is ours alone");
         let doing = || format!("read {}", self.upper.display());
         let nothing = fs::read_dir(&self.upper).doing(doing)?.next().is_none();
         if nothing {
@@ -89,10 +90,6 @@ impl Change {
             clamp(&self.upper, epoch)?;
         }
         let (descriptor, diff_id) = layers::diff::commit(stage.session.store, &self.upper)?;
-        tracing::info!(
-            target: "step", section = "6.1", call = "openat(2)",
-            "the upper directory written as layer {}, {} bytes", descriptor.digest(), descriptor.size()
-        );
         let layer = Layer { descriptor, diff_id: diff_id.to_string() };
         Ok(Some((layer, self.upper.clone())))
     }

@@ -26,6 +26,8 @@ pub(crate) struct StatCache {
     /// Those that this build asked for: the others are of files that are gone.
     used: HashMap<Key, [u8; 32]>,
     changed: bool,
+    hits: usize,
+    hashed: usize,
     now: i64,
 }
 
@@ -37,7 +39,7 @@ impl StatCache {
         let text = std::fs::read_to_string(&file).unwrap_or_default();
         let known = text.lines().filter_map(parse).collect();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64);
-        StatCache { file, known, used: HashMap::new(), changed: false, now }
+        StatCache { file, known, used: HashMap::new(), changed: false, hits: 0, hashed: 0, now }
     }
 
     /// The digest of the file with this stat.
@@ -45,12 +47,14 @@ impl StatCache {
         let key = key(stat);
         let digest = *self.known.get(&key)?;
         self.used.insert(key, digest);
+        self.hits += 1;
         Some(digest)
     }
 
     /// Remembers it, but not of a file that changed within the last second: its clock ticks in steps of
     /// milliseconds, and another change in the same step would go unseen.
     pub(crate) fn put(&mut self, stat: &FileStat, digest: [u8; 32]) {
+        self.hashed += 1;
         if stat.st_ctime < self.now - 1 {
             self.used.insert(key(stat), digest);
             self.changed = true;
@@ -59,6 +63,10 @@ impl StatCache {
 
     /// Writes it, if there is something new. That it cannot be written costs the next build some time.
     pub(crate) fn save(self) {
+        tracing::info!(
+            target: "step", section = "6.1", call = "fstatat(2)",
+            "{} files are as they were the last time, {} were read and hashed", self.hits, self.hashed
+        );
         if !self.changed && self.used.len() == self.known.len() {
             return;
         }
