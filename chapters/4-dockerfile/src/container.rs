@@ -6,6 +6,7 @@ use crate::{
     error::Doing,
     request::{Event, Network},
     run_mount::Wanted,
+    session::Session,
     stage::Stage,
     tree::Heredoc,
 };
@@ -77,7 +78,6 @@ pub(crate) fn run(stage: &mut Stage, command: &Command) -> Result<Option<Layer>>
     let all = spec.mounts().clone().unwrap_or_default().into_iter().chain(mounts).collect::<Vec<_>>();
 
     let config = stage.image()?.config;
-    let mut ended = 0;
     let layer = stage.change_under(&all, |_, change| {
         spec.set_mounts(Some(all.clone()));
         let (entrypoint, cmd) = (Some(Vec::new()), Some(command.words.to_vec()));
@@ -89,18 +89,18 @@ pub(crate) fn run(stage: &mut Stage, command: &Command) -> Result<Option<Layer>>
         if overlay::in_user_namespace() {
             namespaces::spec::for_rootless(&mut spec);
         }
-        ended = execute(stage_tell(session), session.build.scratch, &id, &change.directory, &spec)?;
-        match ended {
+        match execute(session, &id, &change.directory, &spec)? {
             0 => Ok(()),
             code => Err(Error::Command { command: command.words.join(" "), code }),
         }
     });
+    // Only now: until here the command may have been using them.
     drop(held);
     layer
 }
 
 /// Creates the container, starts it, reads what it prints until nobody can print any more, and removes it.
-fn execute(tell: impl Fn(Event), scratch: &Path, id: &str, directory: &Path, spec: &Spec) -> Result<i32> {
+fn execute(session: &Session, id: &str, directory: &Path, spec: &Spec) -> Result<i32> {
     let bundle = directory.join("bundle");
     std::fs::create_dir(&bundle).doing(|| format!("make the bundle {}", bundle.display()))?;
     let bytes = serde_json::to_vec(spec).doing(|| "write the bundle's config.json".into())?;
@@ -108,7 +108,7 @@ fn execute(tell: impl Fn(Event), scratch: &Path, id: &str, directory: &Path, spe
 
     let (output, input) = pipe2(OFlag::O_CLOEXEC).doing(|| "make a pipe".into())?;
     let null = File::open("/dev/null").doing(|| "open /dev/null".into())?;
-    let runtime = Runtime::new(scratch);
+    let runtime = Runtime::new(session.build.scratch);
     let stdio = Stdio::Fds([null.as_fd(), input.as_fd(), input.as_fd()]);
     let options =
         CreateOptions { stdio, preserve_fds: 0, no_pivot: false, no_new_keyring: false, die_with_me: true };
@@ -118,7 +118,7 @@ fn execute(tell: impl Fn(Event), scratch: &Path, id: &str, directory: &Path, spe
     let created = runtime.create(id, &bundle, &options)?;
     // Our own copy of the pipe's end: while we hold it, the pipe would never end.
     drop(input);
-    tell(Event::Running(&id[..12]));
+    session.tell(Event::Running(&id[..12]));
     let code = runtime.start(id).map_err(Error::from).and_then(|()| {
         let mut buffer = [0; 16 << 10];
         // The end comes when the last process of the container is gone: with its first, the kernel ends
@@ -126,7 +126,7 @@ fn execute(tell: impl Fn(Event), scratch: &Path, id: &str, directory: &Path, spe
         loop {
             match read(output.as_fd(), &mut buffer) {
                 Ok(0) => break,
-                Ok(n) => tell(Event::Output(&buffer[..n])),
+                Ok(n) => session.tell(Event::Output(&buffer[..n])),
                 Err(nix::errno::Errno::EINTR) => {}
                 Err(errno) => {
                     return Err(Error::Sys { doing: "read what the container prints".into(), errno });
@@ -149,7 +149,7 @@ fn execute(tell: impl Fn(Event), scratch: &Path, id: &str, directory: &Path, spe
     deleted?;
     let _ = std::fs::remove_file(directory.join(NOTE));
     if code == 0 {
-        tell(Event::Removed(&id[..12]));
+        session.tell(Event::Removed(&id[..12]));
     }
     Ok(code)
 }
@@ -225,8 +225,4 @@ fn random_id() -> Result<String> {
         }
     }
     Ok(hex(&bytes))
-}
-
-fn stage_tell<'s>(session: &'s crate::session::Session<'_>) -> impl Fn(Event) + 's {
-    |event| session.tell(event)
 }
