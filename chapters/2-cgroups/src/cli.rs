@@ -57,9 +57,15 @@ pub(crate) enum Command {
     /// Make the container of a bundle, all but its program
     Create(Create),
     /// Start the program of a created container
-    Start { id: String },
+    Start {
+        /// The container's ID
+        id: String,
+    },
     /// Print a container's state as JSON
-    State { id: String },
+    State {
+        /// The container's ID
+        id: String,
+    },
     /// Send a signal to a container's first process
     Kill(Kill),
     /// Remove what is left of a stopped container
@@ -67,6 +73,7 @@ pub(crate) enum Command {
         /// Kill it first if it still runs; nothing to remove is no error
         #[arg(short, long)]
         force: bool,
+        /// The container's ID
         id: String,
     },
     /// Create and start a container, and wait for its end
@@ -78,6 +85,7 @@ pub(crate) enum Command {
         /// table or json
         #[arg(short, long, value_enum, default_value_t = Format::Table)]
         format: Format,
+        /// The container's ID
         id: String,
         /// Options for ps(1)
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -99,9 +107,15 @@ pub(crate) enum Command {
         bundle: PathBuf,
     },
     /// Hold all processes of a container
-    Pause { id: String },
+    Pause {
+        /// The container's ID
+        id: String,
+    },
     /// Let them go on
-    Resume { id: String },
+    Resume {
+        /// The container's ID
+        id: String,
+    },
     /// Change a container's limits
     Update(Box<Update>),
     /// Watch a container: what it uses, and when it runs out of memory
@@ -112,6 +126,7 @@ pub(crate) enum Command {
         /// How often (5s, 500ms)
         #[arg(long, default_value = "5s", value_parser = duration)]
         interval: std::time::Duration,
+        /// The container's ID
         id: String,
     },
     /// Print what this runtime can do as JSON
@@ -163,6 +178,7 @@ pub(crate) struct Create {
     /// How many descriptors from 3 on the container inherits
     #[arg(long, default_value_t = 0)]
     pub(crate) preserve_fds: u32,
+    /// The container's ID
     pub(crate) id: String,
 }
 
@@ -186,6 +202,7 @@ pub(crate) struct Kill {
     /// To every process of the container
     #[arg(short, long)]
     pub(crate) all: bool,
+    /// The container's ID
     pub(crate) id: String,
     /// A name (KILL, SIGTERM, RTMIN+3) or a number
     #[arg(default_value = "TERM", allow_hyphen_values = true)]

@@ -14,7 +14,7 @@ use std::{
 const LOOK: Duration = Duration::from_millis(100);
 
 pub(crate) fn events(global: &Global, id: &str, once: bool, interval: Duration) -> Result<()> {
-    let runtime = oci::runtime(global);
+    let runtime = oci::runtime(global)?;
     let status = runtime.state(id)?.status;
     if once {
         return stats(&runtime, id);

@@ -64,14 +64,16 @@ pub(crate) struct Exec {
     /// Accepted for runc's sake: there is one group
     #[arg(long, hide = true)]
     pub(crate) cgroup: Vec<String>,
+    /// The container's ID
     pub(crate) id: String,
+    /// The command and its arguments
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) command: Vec<String>,
 }
 
 /// Another process in a container that runs.
 pub(crate) fn exec(global: &Global, options: &Exec) -> Result<i32> {
-    let runtime = oci::runtime(global);
+    let runtime = oci::runtime(global)?;
     let process = match &options.process {
         Some(file) => {
             let text = fs::read(file).with_context(|| format!("reading {}", file.display()))?;

@@ -72,6 +72,7 @@ pub(crate) struct Limit {
     /// Say nothing but what the command says
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) command: Vec<std::ffi::OsString>,
 }

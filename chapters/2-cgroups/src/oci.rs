@@ -13,12 +13,13 @@ use namespaces::{process::Stdio, spec};
 use std::{
     fs,
     io::Write,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process,
 };
 
 pub(crate) fn command(global: &Global, command: &Command) -> Result<()> {
-    let runtime = runtime(global);
+    let runtime = runtime(global)?;
     match command {
         Command::Create(options) => {
             let created = create(global, options, true)?;
@@ -44,24 +45,36 @@ pub(crate) fn command(global: &Global, command: &Command) -> Result<()> {
 }
 
 /// The runtime that the global options describe.
-pub(crate) fn runtime(global: &Global) -> Runtime {
+pub(crate) fn runtime(global: &Global) -> Result<Runtime> {
     let systemd = global.systemd_cgroup || global.cgroup_manager.as_deref() == Some("systemd");
-    Runtime::new(global.root.clone().unwrap_or_else(default_root)).systemd_paths(systemd)
+    let root = match &global.root {
+        Some(root) => root.clone(),
+        None => default_root()?,
+    };
+    Ok(Runtime::new(root).systemd_paths(systemd))
 }
 
 /// A directory that is gone after a reboot, as the containers are, and that is the user's own.
-fn default_root() -> PathBuf {
+fn default_root() -> Result<PathBuf> {
     let uid = nix::unistd::geteuid();
     match std::env::var_os("XDG_RUNTIME_DIR") {
-        _ if uid.is_root() => "/run/teu/runtime".into(),
-        Some(directory) if !directory.is_empty() => Path::new(&directory).join("teu/runtime"),
-        _ => format!("/tmp/teu-runtime-{uid}").into(),
+        _ if uid.is_root() => return Ok("/run/teu/runtime".into()),
+        Some(directory) if !directory.is_empty() => return Ok(Path::new(&directory).join("teu/runtime")),
+        _ => {}
+    }
+    // Anyone may make a directory in /tmp, also one that waits for our state with state of its own.
+    let root = PathBuf::from(format!("/tmp/teu-runtime-{uid}"));
+    match fs::symlink_metadata(&root) {
+        Ok(there) if !there.is_dir() || there.uid() != uid.as_raw() => {
+            bail!("{} is another user's: set XDG_RUNTIME_DIR, or give --root", root.display())
+        }
+        _ => Ok(root),
     }
 }
 
 /// `create`, and the first half of `run`.
 pub(crate) fn create(global: &Global, options: &Create, detached: bool) -> Result<Created> {
-    let runtime = runtime(global);
+    let runtime = runtime(global)?;
     let created = runtime.create(
         &options.id,
         &options.bundle,
@@ -168,7 +181,6 @@ fn list(runtime: &Runtime, format: Format, quiet: bool) -> Result<()> {
 
 /// The user whose directory it is.
 fn owner(directory: &Path) -> String {
-    use std::os::unix::fs::MetadataExt;
     let Ok(metadata) = fs::metadata(directory) else { return String::new() };
     match nix::unistd::User::from_uid(metadata.uid().into()) {
         Ok(Some(user)) => user.name,

@@ -11,7 +11,7 @@ use std::os::fd::AsRawFd;
 
 /// Does it.
 pub(crate) fn run(global: &Global, options: &Run) -> Result<i32> {
-    let runtime = oci::runtime(global);
+    let runtime = oci::runtime(global)?;
     let id = &options.create.id;
     // Signals from now on are the container's.
     let signals = if options.detach { None } else { Some(Signals::take()?) };

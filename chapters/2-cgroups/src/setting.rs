@@ -74,7 +74,7 @@ pub(crate) fn apply<'a>(settings: &[Setting], directory: impl Fn(&str) -> Option
         let Some(directory) = directory(&setting.controller) else { continue };
         match setting.write(directory) {
             Ok(()) => {}
-            Err(e) if matches!(errno(&e), Some(Errno::EINVAL | Errno::EBUSY)) => {
+            Err(e) if matches!(errno(&e), Some(Errno::EINVAL | Errno::ERANGE | Errno::EBUSY)) => {
                 again.push((setting, directory))
             }
             Err(e) => return Err(e),
@@ -82,18 +82,18 @@ pub(crate) fn apply<'a>(settings: &[Setting], directory: impl Fn(&str) -> Option
     }
     again.into_iter().try_for_each(|(setting, directory)| {
         setting.write(directory).map_err(|error| match errno(&error) {
-            Some(Errno::EINVAL) => refused(setting, directory),
+            Some(errno @ (Errno::EINVAL | Errno::ERANGE)) => refused(setting, directory, errno),
             _ => error,
         })
     })
 }
 
-/// The kernel says EINVAL and no more; the usual reason is the group above.
-fn refused(setting: &Setting, directory: &Path) -> crate::Error {
+/// The kernel says no more than the errno; the usual reason is the group above.
+fn refused(setting: &Setting, directory: &Path, errno: Errno) -> crate::Error {
     let Setting { file, value, .. } = setting;
     let above = directory.with_file_name(file);
     crate::Error::Limit(format!(
-        "the kernel refuses '{value}' for {} (EINVAL): a group can have no more than the one above it, so compare {}",
+        "the kernel refuses '{value}' for {} ({errno:?}): a group can have no more than the one above it, so compare {}",
         directory.join(file).display(),
         above.display()
     ))

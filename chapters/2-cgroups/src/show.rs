@@ -178,7 +178,7 @@ pub(crate) fn refused(forks: u64, limit: u64) -> String {
 /// The group that a path or a container's ID names.
 fn group(global: &Global, name: &str) -> Result<Cgroup> {
     if !name.contains('/')
-        && let Ok(cgroup) = oci::runtime(global).cgroup(name)
+        && let Ok(cgroup) = oci::runtime(global)?.cgroup(name)
     {
         return Ok(cgroup);
     }

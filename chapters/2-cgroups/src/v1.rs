@@ -42,9 +42,11 @@ fn memory(limits: &LinuxResources) -> Vec<Setting> {
     if m.disable_oom_killer() == Some(true) {
         all.push(Setting::new("memory", "memory.oom_control", 1));
     }
-    // Without swap accounting there is no memsw file, and a limit of memory alone has to do where -1 was only implied.
     for setting in &mut all {
-        setting.optional = setting.file.contains("memsw") && setting.value == "-1";
+        // Without swap accounting there is no memsw file, and a limit of memory alone has to do where -1 was only implied.
+        // The kernel's own memory has been counted with the rest for years, and its files go one by one.
+        setting.optional =
+            setting.file.contains("kmem") || (setting.file.contains("memsw") && setting.value == "-1");
     }
     all
 }

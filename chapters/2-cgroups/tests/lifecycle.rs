@@ -27,6 +27,10 @@ fn main() {
         Case::new("options_on_both_sides_of_the_id", root, both_sides),
         Case::new("an_id_is_taken_once", root, taken),
         Case::new("a_group_is_one_containers", root, group_taken),
+        Case::new("an_id_may_be_used_again", root, used_again),
+        Case::new("cgroups_paths", root, cgroups_paths),
+        Case::new("every_operation_wants_an_id", &[], wants_an_id),
+        Case::new("every_must_has_a_test", &[], musts),
         Case::new("bad_ids_are_refused", root, bad_ids),
         Case::new("only_the_stopped_are_deleted", root, delete),
         Case::new("exec", root, exec),
@@ -163,6 +167,73 @@ fn group_taken() {
     second.ok(&["delete", "--force", "ID"]);
     std::thread::sleep(Duration::from_millis(50));
     assert_eq!(first.state()["status"], "running", "what went wrong for one must not end the other");
+}
+
+fn used_again() {
+    let b = Bundle::new("exit 0");
+    for _ in 0..3 {
+        b.ok(&["run", "-d", "-b", "BUNDLE", "ID"]);
+        b.until("stopped");
+        b.ok(&["delete", "ID"]);
+    }
+}
+
+/// Where a container's group is, in each tree.
+fn groups(b: &Bundle) -> Vec<String> {
+    let pid = b.state()["pid"].as_i64().unwrap();
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let mut all: Vec<String> =
+        text.lines().filter_map(|l| l.splitn(3, ':').nth(2)).map(str::to_owned).collect();
+    all.retain(|path| path.contains("teu-test"));
+    all
+}
+
+fn cgroups_paths() {
+    let name = format!("teu-test-path-{}", std::process::id());
+    let at = |path: Option<String>| {
+        let b = Bundle::with("exec sleep 100", |c| match path {
+            Some(path) => c["linux"]["cgroupsPath"] = json!(path),
+            None => drop(c["linux"].as_object_mut().unwrap().remove("cgroupsPath")),
+        });
+        b.ok(&["create", "-b", "BUNDLE", "ID"]);
+        let groups = groups(&b);
+        b.ok(&["delete", "-f", "ID"]);
+        (groups, b)
+    };
+    let (absolute, _) = at(Some(format!("/{name}")));
+    assert!(!absolute.is_empty() && absolute.iter().all(|g| *g == format!("/{name}")), "{absolute:?}");
+    let (relative, _) = at(Some(name.clone()));
+    assert!(
+        !relative.is_empty() && relative.iter().all(|g| g.ends_with(&format!("/{name}"))),
+        "{relative:?}"
+    );
+    assert_eq!(at(Some(name.clone())).0, relative, "the same place for the same path");
+    let (none, b) = at(None);
+    assert!(!none.is_empty() && none.iter().all(|g| g.ends_with(&b.id)), "{none:?}");
+    let outside = Bundle::with("true", |c| c["linux"]["cgroupsPath"] = json!("/../../etc"));
+    assert!(outside.fails(&["create", "-b", "BUNDLE", "ID"]).contains("contains '..'"));
+}
+
+fn wants_an_id() {
+    let b = Bundle::new("true");
+    for operation in ["create", "start", "state", "kill", "delete", "run", "exec", "pause", "resume"] {
+        let told = b.fails(&[operation]);
+        assert!(told.contains("<ID>") || told.contains("[ID]"), "{operation}: {told}");
+    }
+}
+
+/// The table names tests; each must be one.
+fn musts() {
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let table = fs::read_to_string(directory.join("musts.md")).unwrap();
+    let tests =
+        ["lifecycle.rs", "limits.rs"].map(|f| fs::read_to_string(directory.join(f)).unwrap()).concat();
+    let rows = table.lines().filter_map(|l| l.strip_prefix("| ")?.strip_suffix(" |")?.rsplit_once(" | "));
+    let named: Vec<&str> = rows.map(|(_, test)| test).filter(|test| *test != "test").collect();
+    assert!(named.len() > 30, "{named:?}");
+    for test in named {
+        assert!(tests.contains(&format!("\"{test}\"")), "musts.md names {test}, which is no test");
+    }
 }
 
 fn bad_ids() {

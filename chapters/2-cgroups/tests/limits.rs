@@ -21,6 +21,8 @@ fn main() {
         Case::new("devices_are_denied", root, devices),
         Case::new("every_limit_reaches_its_file", root, files),
         Case::new("a_lower_limit_and_a_higher_one_can_both_be_set", root, update),
+        Case::new("check_before_update", root, check_before_update),
+        Case::new("unified_files", &[Need::CgroupV2], unified),
         Case::new("freeze_stops_and_thaw_goes_on", root, freeze),
         Case::new("kill_reaches_grandchildren_in_groups_below", root, kill),
         Case::new("a_group_that_fails_leaves_nothing", root, failed),
@@ -204,6 +206,35 @@ fn update() {
     assert!(status.contains("Cpus_allowed_list:\t0\n"), "the process that runs already came along");
     let _ = child.kill();
     let _ = child.wait();
+}
+
+fn check_before_update() {
+    let mut group = Group::new("check", r#"{"memory":{"limit":134217728}}"#);
+    // Pages in a file in memory stay where they are.
+    let file = tempfile::NamedTempFile::new_in("/dev/shm").unwrap();
+    let script =
+        format!("sleep 0.3; head -c 32000000 /dev/zero >{}; echo done; sleep 20", file.path().display());
+    let mut child =
+        Command::new("sh").args(["-c", &script]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    group.get().attach(nix::unistd::Pid::from_raw(child.id() as i32)).unwrap();
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0u8; 5]).unwrap();
+    let low = limits(r#"{"memory":{"limit":16777216,"checkBeforeUpdate":true}}"#);
+    let error = group.0.as_mut().unwrap().set(&low).expect_err("the limit is below what is used").to_string();
+    assert!(error.contains("checkBeforeUpdate"), "{error}");
+    assert_eq!(group.file(["memory.limit_in_bytes", "memory.max"]), "134217728");
+    assert!(child.try_wait().unwrap().is_none(), "and nothing was killed");
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+fn unified() {
+    let group = Group::new(
+        "unified",
+        r#"{"memory":{"limit":67108864},"unified":{"memory.high":"33554432","pids.max":"9"}}"#,
+    );
+    assert_eq!(group.file(["memory.high", "memory.high"]), "33554432");
+    assert_eq!(group.file(["memory.max", "memory.max"]), "67108864");
+    assert_eq!(group.file(["pids.max", "pids.max"]), "9");
 }
 
 fn freeze() {
