@@ -5,6 +5,7 @@
 //! mounted, `/proc/self/cgroup` says where in each tree the caller is (cgroups(7)).
 
 use crate::{Result, error::Doing, tree};
+use nix::unistd::Pid;
 use std::path::{Component, Path, PathBuf};
 
 /// The two kernel interfaces.
@@ -41,6 +42,13 @@ pub fn detect() -> Result<Vec<Hierarchy>> {
         tree.controllers = offered.split_whitespace().map(str::to_owned).collect();
     }
     Ok(found)
+}
+
+/// The directory of the v2 group in which another process is now.
+pub(crate) fn unified_of(pid: Pid) -> Option<PathBuf> {
+    let mountinfo = tree::text(Path::new("/proc/self/mountinfo")).ok()?;
+    let cgroup = tree::text(Path::new(&format!("/proc/{pid}/cgroup"))).ok()?;
+    parse(&mountinfo, &cgroup).into_iter().find(|t| t.version == Version::V2).map(|t| t.own)
 }
 
 /// A mountinfo line is `ID parent dev ROOT POINT options [tags] - TYPE source SUPER-OPTIONS` (proc(5)).

@@ -2,18 +2,19 @@
 //! its counters.
 
 use crate::{
-    Error, Result,
+    Result,
     cgroup::Cgroup,
     error::Doing,
+    hierarchy,
     runtime::{Runtime, wrong},
     state::Status,
     stats::Stats,
 };
-use namespaces::{enter, process::Stdio, spec::Spec};
+use namespaces::{enter, process::Stdio, spec};
 use nix::unistd::Pid;
 use oci_spec::runtime::{LinuxResources, Process};
 use std::{
-    fs,
+    fs::{self, File},
     os::fd::{AsFd, BorrowedFd},
 };
 
@@ -36,9 +37,12 @@ impl Runtime {
         };
         let file = directory.join("config.json");
         let text = fs::read(&file).doing(|| format!("reading {}", file.display()))?;
-        let spec: Spec = serde_json::from_slice(&text)
-            .map_err(|source| Error::Json { file: file.display().to_string(), source })?;
+        let spec = spec::parse(&text, &file)?;
         let cgroup = Cgroup::of_directories(record.cgroup);
+        // Beside the first process, which may have moved down by now (systemd and docker in a container do): a v2 group
+        // that has handed controllers to groups below takes no process of its own any more.
+        let beside =
+            cgroup.birth().and_then(|_| hierarchy::unified_of(target)).and_then(|d| File::open(d).ok());
         let tasks = cgroup.tasks()?;
         let tasks: Vec<BorrowedFd> = tasks.iter().map(AsFd::as_fd).collect();
         let cloned = enter::clone(&enter::Request {
@@ -46,7 +50,7 @@ impl Runtime {
             process,
             seccomp: spec.linux().as_ref().and_then(|l| l.seccomp().as_ref()),
             stdio,
-            cgroup: cgroup.birth(),
+            cgroup: beside.as_ref().map(AsFd::as_fd).or(cgroup.birth()),
             tasks: &tasks,
             preserve_fds,
         })?;

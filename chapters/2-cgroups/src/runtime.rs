@@ -219,6 +219,8 @@ impl Runtime {
         }
         if let Some(pid) = record.alive() {
             pidfd::send(pid, libc::SIGKILL)?;
+            // A paused one dies only when it is let go, which killing the group does as well.
+            Cgroup::of_directories(record.cgroup.clone()).kill()?;
             pidfd::wait_for_end(&record)?;
         }
         // What the first process left behind goes too, and with it the group.

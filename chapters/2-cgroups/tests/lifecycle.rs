@@ -35,6 +35,7 @@ fn main() {
         Case::new("only_the_stopped_are_deleted", root, delete),
         Case::new("exec", root, exec),
         Case::new("exec_by_process_json", root, exec_process),
+        Case::new("exec_beside_a_process_that_moved_down", &[Need::CgroupV2], exec_below),
         Case::new("pause_and_resume", root, pause),
         Case::new("update_and_stats", root, update),
         Case::new("list_and_ps", root, list),
@@ -310,6 +311,18 @@ fn exec_process() {
     fs::write(b.path("process.json"), process.to_string()).unwrap();
     let told = b.ok(&["exec", "--process", b.path("process.json").to_str().unwrap(), "ID"]);
     assert_eq!(told, "yes\nCapEff:\t0000000000000020\nNoNewPrivs:\t1\n");
+}
+
+fn exec_below() {
+    let b = Bundle::new("exec sleep 100");
+    b.ok(&["run", "-d", "-b", "BUNDLE", "ID"]);
+    let group = std::path::Path::new("/sys/fs/cgroup").join(groups(&b)[0].trim_start_matches('/'));
+    fs::create_dir(group.join("inner")).unwrap();
+    fs::write(group.join("inner/cgroup.procs"), b.state()["pid"].to_string()).unwrap();
+    fs::write(group.join("cgroup.subtree_control"), "+pids").unwrap();
+    assert_eq!(b.ok(&["exec", "ID", "echo", "hi"]), "hi\n");
+    b.ok(&["delete", "-f", "ID"]);
+    assert!(!group.exists(), "what the container made below goes with it");
 }
 
 fn pause() {

@@ -24,6 +24,7 @@ fn main() {
         Case::new("check_before_update", root, check_before_update),
         Case::new("unified_files", &[Need::CgroupV2], unified),
         Case::new("freeze_stops_and_thaw_goes_on", root, freeze),
+        Case::new("without_a_v2_tree_the_freezer_does_it", &[Need::CgroupV1], freezer_v1),
         Case::new("kill_reaches_grandchildren_in_groups_below", root, kill),
         Case::new("a_group_that_fails_leaves_nothing", root, failed),
         Case::new("a_taken_group_is_refused", root, taken),
@@ -258,6 +259,26 @@ fn freeze() {
     group.get().kill().unwrap();
     group.get().freeze(false).unwrap();
     assert!(!child.wait().unwrap().success());
+}
+
+/// Hybrid machines have a v2 tree for it. This is what those do that have none.
+fn freezer_v1() {
+    let directory =
+        std::path::PathBuf::from(format!("/sys/fs/cgroup/freezer/teu-test-v1-{}", std::process::id()));
+    if fs::create_dir(&directory).is_err() {
+        return println!("no freezer in /sys/fs/cgroup");
+    }
+    let group = Group(Some(Cgroup::of_directories([("freezer".to_owned(), directory.clone())])));
+    let mut child = group.spawn("sleep 100 & sleep 100 & while :; do :; done");
+    group.get().freeze(true).unwrap();
+    assert!(group.get().frozen());
+    group.get().freeze(false).unwrap();
+    assert!(!group.get().frozen());
+    group.get().freeze(true).unwrap();
+    group.get().kill().unwrap();
+    assert!(!child.wait().unwrap().success());
+    drop(group);
+    assert!(!directory.exists(), "all of them died, and the group is gone");
 }
 
 fn kill() {
