@@ -9,6 +9,9 @@
 //! | [`table`], [`template`], [`size`] | how answers are shown |
 //! | the others | the commands, a group each |
 
+// The doc comments of the arguments are what `--help` shows, where [X] is a word that may be left out.
+#![allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags)]
+
 mod archive;
 mod attach;
 mod auth;
