@@ -60,10 +60,11 @@ impl Drop for Bench {
         }
         // podman leaves the directory of its mounts mounted on itself.
         let _ = Command::new("umount").arg(self.dir.join("podman/overlay")).stderr(Stdio::null()).status();
-        // So it does the parent of its groups; rmdir takes it only if it is empty.
+        // And both leave the parents of their groups; rmdir takes what is empty.
         for tree in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
-            let _ = fs::remove_dir(tree.path().join("libpod_parent/conmon"));
-            let _ = fs::remove_dir(tree.path().join("libpod_parent"));
+            for group in ["libpod_parent/conmon", "libpod_parent", "docker"] {
+                let _ = fs::remove_dir(tree.path().join(group));
+            }
         }
         if let Err(e) = fs::remove_dir_all(&self.dir) {
             eprintln!("{} stays behind: {e}", self.dir.display());
