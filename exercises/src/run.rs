@@ -1,9 +1,14 @@
-//! Running what the reader wrote: in a process group of its own, for a limited time, and ended with all
-//! that it started.
+//! Running what the reader wrote: for a limited time, and ended with all that it started, also what
+//! has left its process group or lost its parent: orphans become children of this process, which
+//! is made their reaper (PR_SET_CHILD_SUBREAPER(2const)).
 
+use crate::facts;
 use anyhow::{Context, Result};
 use nix::{
-    sys::signal::{Signal, killpg},
+    sys::{
+        signal::{Signal, kill, killpg},
+        wait::waitpid,
+    },
     unistd::Pid,
 };
 use std::{
@@ -58,6 +63,7 @@ impl Ended {
 
 /// Starts it.
 pub fn start(command: &mut Command) -> Result<Running> {
+    nix::sys::prctl::set_child_subreaper(true).context("become the reaper of orphans")?;
     let child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -120,6 +126,22 @@ impl Running {
             // The group may be gone already: then there is nothing to do.
             let _ = killpg(Pid::from_raw(self.pid()), Signal::SIGKILL);
             let _ = self.child.wait();
+            end_orphans();
+        }
+    }
+}
+
+/// Kills and reaps what is a child of ours by now. An end makes new orphans of what was below, so until there are none.
+fn end_orphans() {
+    loop {
+        let orphans = facts::children(std::process::id() as i32);
+        if orphans.is_empty() {
+            return;
+        }
+        for pid in orphans.into_iter().map(Pid::from_raw) {
+            // One that has ended meanwhile is only to be reaped.
+            let _ = kill(pid, Signal::SIGKILL);
+            let _ = waitpid(pid, None);
         }
     }
 }

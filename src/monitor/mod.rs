@@ -24,10 +24,7 @@ mod pump;
 pub(crate) mod wire;
 
 use crate::engine::failure::{Failure, Result};
-use nix::{
-    fcntl::{FcntlArg, OFlag, fcntl},
-    sys::signal::Signal,
-};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use std::{
     os::{
         fd::{AsFd, OwnedFd},
@@ -68,15 +65,6 @@ pub(crate) fn main() -> ExitCode {
 fn inherit_listener() -> Result<UnixListener> {
     // A session of our own: the terminal's Ctrl-C is for the daemon, not for the containers.
     let _ = nix::unistd::setsid();
-    // Signals that whoever started the daemon had ignored (nohup(1), a shell's `&`) would stay ignored across clone(2) and
-    // execve(2), down into the container, where Ctrl-C could then do nothing. SIGPIPE stays ours to ignore: the runtime
-    // gives the container its default back.
-    for signal in nix::sys::signal::Signal::iterator() {
-        if !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP | Signal::SIGPIPE) {
-            // SAFETY: the default disposition runs no code of ours.
-            unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::SigDfl) }?;
-        }
-    }
     let listener = std::io::stdin().as_fd().try_clone_to_owned()?;
     let null = std::fs::File::open("/dev/null")?;
     nix::unistd::dup2_stdin(&null)?;

@@ -52,10 +52,13 @@ pub(crate) fn die_with_parent(orders: Orders) -> Result<()> {
     prctl::set_pdeathsig(Signal::SIGKILL).doing(|| "arrange to die with the parent".into())
 }
 
-/// An ignored SIGPIPE (Rust's own habit) and a blocked signal would survive the execve.
+/// Ignored and blocked signals survive execve(2): Rust ignores SIGPIPE, and whoever started the runtime may have ignored
+/// more (nohup(1), a shell's `&`). A container must not depend on that: inside, Ctrl-C could then do nothing.
 pub(crate) fn restore_signals() -> Result<()> {
     let doing = || "reset the signals".to_owned();
-    // SAFETY: the default action is no function of ours.
-    unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }.doing(doing)?;
+    for each in Signal::iterator().filter(|s| !matches!(s, Signal::SIGKILL | Signal::SIGSTOP)) {
+        // SAFETY: the default action is no function of ours.
+        unsafe { signal(each, SigHandler::SigDfl) }.doing(doing)?;
+    }
     SigSet::empty().thread_set_mask().doing(doing)
 }
