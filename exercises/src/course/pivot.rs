@@ -56,7 +56,7 @@ pub(super) const EXERCISE: Exercise = Exercise {
         Wrong {
             name: "nothing is done",
             body: " let _ = (root, propagation); Ok(()) ",
-            told: "ended before",
+            told: "the host's root",
         },
     ],
 };
