@@ -47,7 +47,7 @@ fn runs(engine: &Engine) {
     let (code, _, err) = none(&["-m", "lots", "base"]);
     assert!(code == 125 && err.starts_with("teu: invalid size: 'lots'"), "{code} {err}");
     let (code, _, err) = said(engine, &["run", "--no-such-flag", "base"]);
-    assert!(code == 2 && err.contains("--no-such-flag"), "{code} {err}");
+    assert!(code == 125 && err.contains("--no-such-flag"), "{code} {err}");
 }
 
 fn lists(engine: &Engine) {
