@@ -68,6 +68,11 @@ impl Cgroup {
 
     /// Makes the directories.
     fn make(&mut self, name: &Path, trees: &[Hierarchy], settings: &[Setting]) -> Result<()> {
+        // Beside v1 trees that limit, the v2 tree is not made to hand anything down unasked: it would change the host's own
+        // group, for good, and other runtimes (crun) take a v2 root that hands down controllers for one that they cannot use.
+        let hybrid = trees
+            .iter()
+            .any(|t| t.version == Version::V1 && t.controllers.iter().any(|c| !c.starts_with("name=")));
         for tree in trees {
             let has = |c: &str| tree.controllers.iter().any(|t| t == c);
             let asked = settings.iter().any(|s| has(&s.controller));
@@ -78,7 +83,7 @@ impl Cgroup {
                 self.spare.push((label(tree.version, &tree.controllers), path));
                 continue;
             }
-            if let Err(error) = tree::make(tree, &path) {
+            if let Err(error) = tree::make(tree, &path, asked || !hybrid) {
                 match errno(&error) {
                     // Someone else's tree. Only a limit that needs it makes that an error.
                     Some(Errno::EACCES | Errno::EPERM | Errno::EROFS) if asked => {

@@ -46,7 +46,7 @@ impl Cgroup {
             let Some(tree) = trees.iter().find(|t| label(t.version, &t.controllers) == name) else {
                 continue;
             };
-            tree::make(tree, &path)?;
+            tree::make(tree, &path, true)?;
             self.move_into(&path)?;
             self.groups.push(Group::open(tree.version, &tree.controllers, path));
         }

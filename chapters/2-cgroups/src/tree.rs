@@ -14,12 +14,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Makes the group's directory and those above it, each ready to be used.
-pub(crate) fn make(tree: &Hierarchy, path: &Path) -> Result<()> {
+/// Makes the group's directory and those above it, each ready to be used. With `share`, the groups above a v2 group
+/// hand their controllers down.
+pub(crate) fn make(tree: &Hierarchy, path: &Path, share: bool) -> Result<()> {
     if !make_directory(tree, path)? {
         check_free(path)?;
     }
-    if tree.version == Version::V2 {
+    if share && tree.version == Version::V2 {
         v2::delegate(&tree.mount, &tree.own, path)?;
     }
     Ok(())
