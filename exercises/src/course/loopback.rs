@@ -1,7 +1,12 @@
 //! A new network namespace has a loopback device, and it is down.
 
 use super::{Exercise, Wrong};
-use crate::{bundle::Bundle, course::started, run, verdict::Verdict};
+use crate::{
+    bundle::Bundle,
+    course::{never_started, started},
+    run,
+    verdict::Verdict,
+};
 use anyhow::Result;
 use std::{fs, path::Path, process::Command};
 
@@ -51,16 +56,7 @@ fn check(program: &Path, dir: &Path) -> Result<Verdict> {
     bundle.write()?;
     let mut running = run::start(Command::new(program).arg("run").arg(&bundle.dir))?;
     let Some(pid) = started(&mut running, &bundle)? else {
-        let ended = running.end()?;
-        return Ok(Verdict::failed(
-            "the container starts",
-            format!("it ended before its program ran: {}", ended.tell()),
-            if ended.untouched() {
-                "the function is still empty"
-            } else {
-                "which call failed, and with what?"
-            },
-        ));
+        return never_started(running, |_| "which call failed, and with what?");
     };
     // The kernel puts 127.0.0.1 into the local table of the namespace when the device comes up.
     let table = fs::read_to_string(format!("/proc/{pid}/net/fib_trie")).unwrap_or_default();

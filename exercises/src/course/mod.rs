@@ -78,3 +78,12 @@ fn started(running: &mut Running, bundle: &Bundle) -> anyhow::Result<Option<i32>
         })
     })
 }
+
+/// The verdict on a container that ended before its program ran. `hint` gets what it said, and is asked unless the
+/// function is still as it was given out.
+fn never_started(running: Running, hint: impl FnOnce(&str) -> &'static str) -> anyhow::Result<Verdict> {
+    let ended = running.end()?;
+    let hint = if ended.untouched() { "the function is still empty" } else { hint(&ended.stderr) };
+    let seen = format!("it ended before its program ran: {}", ended.tell());
+    Ok(Verdict::failed("the container starts", seen, hint))
+}

@@ -1,7 +1,12 @@
 //! chroot changes what a process calls `/`; pivot_root changes what the namespace has there.
 
 use super::{Exercise, Wrong};
-use crate::{bundle::Bundle, course::started, facts, run, verdict::Verdict};
+use crate::{
+    bundle::Bundle,
+    course::{never_started, started},
+    facts, run,
+    verdict::Verdict,
+};
 use anyhow::Result;
 use nix::sched::{CloneFlags, setns};
 use std::{fs::File, os::unix::process::CommandExt, path::Path, process::Command};
@@ -66,18 +71,13 @@ fn check(program: &Path, dir: &Path) -> Result<Verdict> {
     bundle.write()?;
     let mut running = run::start(Command::new(program).arg("run").arg(&bundle.dir))?;
     let Some(pid) = started(&mut running, &bundle)? else {
-        let ended = running.end()?;
-        return Ok(Verdict::failed(
-            "the container starts",
-            format!("it ended before its program ran: {}", ended.tell()),
-            if ended.untouched() {
-                "the function is still empty"
-            } else if ended.stderr.contains("EBUSY") {
+        return never_started(running, |said| {
+            if said.contains("EBUSY") {
                 "the old root is busy: was the umount detached?"
             } else {
                 "is the new root the root now, and the working directory in it?"
-            },
-        ));
+            }
+        });
     };
     // From outside: what does somebody find who enters the namespace, at its root and not at the process's?
     let enter = |words: &[&str]| -> Result<String> {
