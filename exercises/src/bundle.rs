@@ -1,6 +1,7 @@
 //! A bundle for a check: a root made of this machine's own directories, and a configuration with values
 //! that are new in every run, so that no answer can be written down beforehand.
 
+use crate::course::Case;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::{
@@ -24,9 +25,9 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// Makes one in `dir` whose process is `sh -c SCRIPT`.
-    pub fn new(dir: &Path, script: &str) -> Result<Bundle> {
-        let word = word()?;
+    /// Makes one in the case's directory whose process is `sh -c SCRIPT`.
+    pub fn new(case: &Case, script: &str) -> Result<Bundle> {
+        let (dir, word) = (case.dir, case.dice.word());
         let rootfs = dir.join("rootfs");
         for name in ["proc", "dev", "sys", "tmp", "etc", "old"] {
             fs::create_dir_all(rootfs.join(name)).with_context(|| format!("make {name} in the root"))?;
@@ -83,12 +84,4 @@ impl Bundle {
     pub fn write(&self) -> Result<()> {
         fs::write(self.dir.join("config.json"), self.config.to_string()).context("write config.json")
     }
-}
-
-/// Eight random letters, from the kernel.
-pub fn word() -> Result<String> {
-    use std::io::Read;
-    let mut bytes = [0; 8];
-    fs::File::open("/dev/urandom").and_then(|mut f| f.read_exact(&mut bytes)).context("read /dev/urandom")?;
-    Ok(bytes.iter().map(|b| char::from(b'a' + b % 26)).collect())
 }

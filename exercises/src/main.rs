@@ -4,7 +4,8 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use comfy_table::{Table, presets};
 use lab::{
-    course::{self, Exercise},
+    course::{self, Answer, Case, Exercise},
+    dice::Dice,
     progress::Progress,
     source, tree,
     verdict::Verdict,
@@ -191,7 +192,7 @@ fn judge(e: &Exercise, bodies: &[(&str, String)]) -> Result<Verdict> {
         }
     };
     let dir = tempfile::tempdir().context("no directory for the check")?;
-    (e.check)(&program, dir.path())
+    (e.check)(&Case { program: &program, dir: dir.path(), dice: Dice::new(Dice::seed()?) })
 }
 
 fn check(dir: &Path, e: &'static Exercise) -> Result<ExitCode> {
@@ -293,7 +294,7 @@ fn verify() -> Result<ExitCode> {
         let verdict = judge(e, &untouched)?;
         report(!verdict.passed(), format!("{}: untouched: {}", e.id, first_line(&verdict)));
         for mistake in e.wrong {
-            let bodies: Vec<_> = e.items.iter().map(|i| (*i, mistake.body.to_owned())).take(1).collect();
+            let bodies = wrong_answer(&reference, &mistake.answer)?;
             let verdict = judge(e, &bodies)?;
             let told = verdict.to_string().contains(mistake.told);
             let good = !verdict.passed() && told;
@@ -303,6 +304,23 @@ fn verify() -> Result<ExitCode> {
         }
     }
     Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The engine's own bodies, with a mistake in one.
+fn wrong_answer<'a>(reference: &[(&'a str, String)], answer: &Answer) -> Result<Vec<(&'a str, String)>> {
+    let mut bodies = reference.to_vec();
+    match answer {
+        Answer::Body(text) => (*text).clone_into(&mut bodies[0].1),
+        Answer::Change(item, from, to) => {
+            let body = bodies.iter_mut().find(|(path, _)| path == item);
+            let (_, body) = body.with_context(|| format!("{item} is not an item of the exercise"))?;
+            if body.matches(from).count() != 1 {
+                bail!("`{from}` is not in {item} exactly once");
+            }
+            *body = body.replace(from, to);
+        }
+    }
+    Ok(bodies)
 }
 
 fn first_line(verdict: &Verdict) -> String {

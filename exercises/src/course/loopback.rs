@@ -1,6 +1,6 @@
 //! A new network namespace has a loopback device, and it is down.
 
-use super::{Exercise, Wrong};
+use super::{Answer, Case, Exercise, Wrong};
 use crate::{
     bundle::Bundle,
     course::{never_started, started},
@@ -8,7 +8,7 @@ use crate::{
     verdict::Verdict,
 };
 use anyhow::Result;
-use std::{fs, path::Path, process::Command};
+use std::fs;
 
 pub(super) const EXERCISE: Exercise = Exercise {
     id: "namespaces/loopback",
@@ -36,25 +36,29 @@ pub(super) const EXERCISE: Exercise = Exercise {
     ),
     check,
     wrong: &[
-        Wrong { name: "nothing is done", body: " Ok(()) ", told: "is still down" },
-        Wrong { name: "the process ends instead", body: " std::process::exit(0) ", told: "ended before" },
+        Wrong { name: "nothing is done", answer: Answer::Body(" Ok(()) "), told: "is still down" },
+        Wrong {
+            name: "the process ends instead",
+            answer: Answer::Body(" std::process::exit(0) "),
+            told: "ended before",
+        },
         Wrong {
             name: "an error is returned",
-            body: " Err(crate::Error::Gone(\"the loopback device\")) ",
+            answer: Answer::Body(" Err(crate::Error::Gone(\"the loopback device\")) "),
             told: "ended before",
         },
         Wrong {
             name: "it waits for somebody else to do it",
-            body: " loop { std::thread::park() } ",
+            answer: Answer::Body(" loop { std::thread::park() } "),
             told: "ended before",
         },
     ],
 };
 
-fn check(program: &Path, dir: &Path) -> Result<Verdict> {
-    let bundle = Bundle::new(dir, "cat")?;
+fn check(case: &Case) -> Result<Verdict> {
+    let bundle = Bundle::new(case, "cat")?;
     bundle.write()?;
-    let mut running = run::start(Command::new(program).arg("run").arg(&bundle.dir))?;
+    let mut running = run::start(case.command().arg("run").arg(&bundle.dir))?;
     let Some(pid) = started(&mut running, &bundle)? else {
         return never_started(running, |_| "which call failed, and with what?");
     };

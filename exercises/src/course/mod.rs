@@ -1,7 +1,7 @@
 //! The exercises. To add one: a file here with a `pub const EXERCISE`, and its line in [`ALL`].
 
-use crate::{bundle::Bundle, facts, run::Running, verdict::Verdict};
-use std::path::Path;
+use crate::{bundle::Bundle, dice::Dice, facts, run::Running, verdict::Verdict};
+use std::{path::Path, process::Command};
 
 mod loopback;
 mod pivot;
@@ -34,20 +34,47 @@ pub struct Exercise {
     pub hints: [&'static str; 3],
     /// A question for afterwards, and its answer.
     pub why: (&'static str, &'static str),
-    /// Looks at what the program does. It gets the program and an empty directory of its own.
-    pub check: fn(&Path, &Path) -> anyhow::Result<Verdict>,
-    /// Wrong answers: what each is, its body, and a word that the verdict must say of it.
+    /// Looks at what the program does.
+    pub check: fn(&Case) -> anyhow::Result<Verdict>,
+    /// The catalogue of wrong answers: each must lose the points, with the message meant for it.
     pub wrong: &'static [Wrong],
+}
+
+/// What a check gets.
+pub struct Case<'a> {
+    /// The chapter's program, with the reader's functions in it.
+    pub program: &'a Path,
+    /// An empty directory of the check's own.
+    pub dir: &'a Path,
+    /// Where values come from that are new in every run.
+    pub dice: Dice,
+}
+
+impl Case<'_> {
+    /// The program as a command, to be given to [`crate::run::start`].
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(self.program);
+        command.current_dir(self.dir);
+        command
+    }
 }
 
 /// A classic mistake.
 pub struct Wrong {
     /// What is wrong with it.
     pub name: &'static str,
-    /// The body.
-    pub body: &'static str,
+    /// What it looks like.
+    pub answer: Answer,
     /// What the verdict must say.
     pub told: &'static str,
+}
+
+/// How a wrong answer differs from the engine's own.
+pub enum Answer {
+    /// The first item has this body.
+    Body(&'static str),
+    /// In the body of this item, the first text (which must be there exactly once) is replaced by the second.
+    Change(&'static str, &'static str, &'static str),
 }
 
 /// The exercise of this name, or the only one whose name ends so.

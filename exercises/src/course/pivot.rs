@@ -1,6 +1,6 @@
 //! chroot changes what a process calls `/`; pivot_root changes what the namespace has there.
 
-use super::{Exercise, Wrong};
+use super::{Answer, Case, Exercise, Wrong};
 use crate::{
     bundle::Bundle,
     course::{never_started, started},
@@ -9,7 +9,7 @@ use crate::{
 };
 use anyhow::Result;
 use nix::sched::{CloneFlags, setns};
-use std::{fs::File, os::unix::process::CommandExt, path::Path, process::Command};
+use std::{fs::File, os::unix::process::CommandExt, process::Command};
 
 pub(super) const EXERCISE: Exercise = Exercise {
     id: "namespaces/pivot",
@@ -40,36 +40,44 @@ pub(super) const EXERCISE: Exercise = Exercise {
     wrong: &[
         Wrong {
             name: "chroot instead",
-            body: " let _ = propagation; fchdir(root).doing(|| \"x\".into())?; chroot(\".\").doing(|| \"x\".into())?; chdir(\"/\").doing(|| \"x\".into()) ",
+            answer: Answer::Body(
+                " let _ = propagation; fchdir(root).doing(|| \"x\".into())?; chroot(\".\").doing(|| \"x\".into())?; chdir(\"/\").doing(|| \"x\".into()) ",
+            ),
             told: "the host's root",
         },
         Wrong {
             name: "the old root stays mounted",
-            body: " let _ = propagation; fchdir(root).doing(|| \"x\".into())?; pivot_root(\".\", \".\").doing(|| \"x\".into())?; chdir(\"/\").doing(|| \"x\".into()) ",
+            answer: Answer::Body(
+                " let _ = propagation; fchdir(root).doing(|| \"x\".into())?; pivot_root(\".\", \".\").doing(|| \"x\".into())?; chdir(\"/\").doing(|| \"x\".into()) ",
+            ),
             told: "the host's root",
         },
         Wrong {
             name: "the old root is put below the new one and stays there",
-            body: " let _ = propagation; fchdir(root).doing(|| \"x\".into())?; pivot_root(\".\", \"old\").doing(|| \"x\".into())?; chdir(\"/\").doing(|| \"x\".into()) ",
+            answer: Answer::Body(
+                " let _ = propagation; fchdir(root).doing(|| \"x\".into())?; pivot_root(\".\", \"old\").doing(|| \"x\".into())?; chdir(\"/\").doing(|| \"x\".into()) ",
+            ),
             told: "still mounted",
         },
         Wrong {
             name: "a plain unmount",
-            body: " let _ = propagation; fchdir(root).doing(|| \"x\".into())?; pivot_root(\".\", \".\").doing(|| \"x\".into())?; umount2(\".\", MntFlags::empty()).doing(|| \"let go of the old root\".into())?; chdir(\"/\").doing(|| \"x\".into()) ",
+            answer: Answer::Body(
+                " let _ = propagation; fchdir(root).doing(|| \"x\".into())?; pivot_root(\".\", \".\").doing(|| \"x\".into())?; umount2(\".\", MntFlags::empty()).doing(|| \"let go of the old root\".into())?; chdir(\"/\").doing(|| \"x\".into()) ",
+            ),
             told: "EBUSY",
         },
         Wrong {
             name: "nothing is done",
-            body: " let _ = (root, propagation); Ok(()) ",
+            answer: Answer::Body(" let _ = (root, propagation); Ok(()) "),
             told: "the host's root",
         },
     ],
 };
 
-fn check(program: &Path, dir: &Path) -> Result<Verdict> {
-    let bundle = Bundle::new(dir, "cat")?;
+fn check(case: &Case) -> Result<Verdict> {
+    let bundle = Bundle::new(case, "cat")?;
     bundle.write()?;
-    let mut running = run::start(Command::new(program).arg("run").arg(&bundle.dir))?;
+    let mut running = run::start(case.command().arg("run").arg(&bundle.dir))?;
     let Some(pid) = started(&mut running, &bundle)? else {
         return never_started(running, |said| {
             if said.contains("EBUSY") {

@@ -1,13 +1,13 @@
 //! A new mount namespace still shares events with the old one.
 
-use super::{Exercise, Wrong};
+use super::{Answer, Case, Exercise, Wrong};
 use crate::{bundle::Bundle, course::started, facts, run, verdict::Verdict};
 use anyhow::Result;
 use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
 };
-use std::{os::unix::process::CommandExt, path::Path, process::Command};
+use std::os::unix::process::CommandExt;
 
 pub(super) const EXERCISE: Exercise = Exercise {
     id: "namespaces/private",
@@ -36,32 +36,40 @@ pub(super) const EXERCISE: Exercise = Exercise {
     ),
     check,
     wrong: &[
-        Wrong { name: "nothing is done", body: " let _ = propagation; Ok(()) ", told: "appeared outside" },
+        Wrong {
+            name: "nothing is done",
+            answer: Answer::Body(" let _ = propagation; Ok(()) "),
+            told: "appeared outside",
+        },
         Wrong {
             name: "only / and not the tree",
-            body: " let _ = propagation; mount(NONE, \"/proc\", NONE, MsFlags::MS_SLAVE, NONE).doing(|| \"x\".into()) ",
+            answer: Answer::Body(
+                " let _ = propagation; mount(NONE, \"/proc\", NONE, MsFlags::MS_SLAVE, NONE).doing(|| \"x\".into()) ",
+            ),
             told: "appeared outside",
         },
         Wrong {
             name: "shared instead of slave",
-            body: " let _ = propagation; mount(NONE, \"/\", NONE, MsFlags::MS_SHARED | MsFlags::MS_REC, NONE).doing(|| \"x\".into()) ",
+            answer: Answer::Body(
+                " let _ = propagation; mount(NONE, \"/\", NONE, MsFlags::MS_SHARED | MsFlags::MS_REC, NONE).doing(|| \"x\".into()) ",
+            ),
             told: "appeared outside",
         },
         Wrong {
             name: "the process ends instead",
-            body: " let _ = propagation; std::process::exit(0) ",
+            answer: Answer::Body(" let _ = propagation; std::process::exit(0) "),
             told: "ended before",
         },
     ],
 };
 
-fn check(program: &Path, dir: &Path) -> Result<Verdict> {
+fn check(case: &Case) -> Result<Verdict> {
     if !nix::unistd::geteuid().is_root() {
         return Ok(Verdict::NotChecked("a shared mount to look at can only be made by root".into()));
     }
-    let bundle = Bundle::new(dir, "cat")?;
+    let bundle = Bundle::new(case, "cat")?;
     bundle.write()?;
-    let mut command = Command::new(program);
+    let mut command = case.command();
     command.arg("run").arg(&bundle.dir);
     // A host as systemd would leave it, in a mount namespace of its own: that is "outside" here.
     // SAFETY: between fork and exec only two system calls are made.
