@@ -6,6 +6,7 @@
 //! | [`module`] | a crate's modules, followed from file to file |
 //! | [`course`] | the exercises: a file each, with the task, the hints, the check and the wrong answers |
 //! | [`tree`] | a copy of the engine to build: the reader's, with bodies missing; the grader's, with theirs put in |
+//! | [`judge`] | from an answer to a verdict |
 //! | [`dice`] | values that are new in every run, and repeatable |
 //! | [`bundle`] | a bundle with random values, for a check |
 //! | [`run`] | running what the reader wrote, within limits |
@@ -21,6 +22,7 @@ pub mod bundle;
 pub mod course;
 pub mod dice;
 pub mod facts;
+pub mod judge;
 pub mod module;
 pub mod progress;
 pub mod run;

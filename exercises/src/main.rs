@@ -1,14 +1,18 @@
 //! `cargo lab`: the exercises.
 
+mod commands {
+    pub(crate) mod verify;
+}
+
+use crate::commands::verify::verify;
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use comfy_table::{Table, presets};
 use lab::{
-    course::{self, Answer, Case, Exercise},
-    dice::Dice,
+    course::{self, Exercise},
+    judge::{Judge, Judged},
     progress::Progress,
     source, tree,
-    verdict::Verdict,
 };
 use std::{
     path::{Path, PathBuf},
@@ -45,6 +49,9 @@ enum Cmd {
     Check {
         /// One exercise; the next unsolved one if none is named
         exercise: Option<String>,
+        /// The random values of an earlier run
+        #[arg(long)]
+        seed: Option<u64>,
     },
     /// One more hint
     Hint {
@@ -69,9 +76,18 @@ enum Cmd {
         /// For a program to read
         #[arg(long)]
         json: bool,
+        /// The random values of an earlier run
+        #[arg(long)]
+        seed: Option<u64>,
     },
     /// The course checks itself: nothing earns nothing, the engine earns all, and every known mistake is told
-    Verify,
+    Verify {
+        /// These exercises; all if none is named
+        exercises: Vec<String>,
+        /// The random values of an earlier run
+        #[arg(long)]
+        seed: Option<u64>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -91,12 +107,15 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         Cmd::List => list(dir),
         Cmd::Start { dir: new } => start(new.as_deref().unwrap_or(dir)),
         Cmd::Show { exercise } => show(pick(dir, exercise.as_deref())?),
-        Cmd::Check { exercise } => check(dir, pick(dir, exercise.as_deref())?),
+        Cmd::Check { exercise, seed } => check(dir, pick(dir, exercise.as_deref())?, *seed),
         Cmd::Hint { exercise } => hint(dir, pick(dir, exercise.as_deref())?),
         Cmd::Solution { exercise, give_up } => solution(dir, course::find(exercise)?, *give_up),
         Cmd::Reset { exercise } => reset(dir, course::find(exercise)?),
-        Cmd::Grade { json } => grade(dir, *json),
-        Cmd::Verify => verify(),
+        Cmd::Grade { json, seed } => grade(dir, *json, *seed),
+        Cmd::Verify { exercises, seed } => {
+            let named = exercises.iter().map(|e| course::find(e)).collect::<Result<Vec<_>>>()?;
+            verify(if named.is_empty() { course::ALL } else { &named }, *seed)
+        }
     }
 }
 
@@ -179,27 +198,12 @@ fn hint(dir: &Path, e: &Exercise) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Builds an answer and judges it.
-fn judge(e: &Exercise, bodies: &[(&str, String)]) -> Result<Verdict> {
-    let program = match tree::build(&tree::course(), e.program, bodies) {
-        Ok(program) => program,
-        Err(error) => {
-            return Ok(Verdict::failed(
-                "it compiles",
-                format!("{error:#}"),
-                "what does the first error say?",
-            ));
-        }
-    };
-    let dir = tempfile::tempdir().context("no directory for the check")?;
-    (e.check)(&Case { program: &program, dir: dir.path(), dice: Dice::new(Dice::seed()?) })
-}
-
-fn check(dir: &Path, e: &'static Exercise) -> Result<ExitCode> {
+fn check(dir: &Path, e: &'static Exercise, seed: Option<u64>) -> Result<ExitCode> {
     started(dir)?;
-    let verdict = judge(e, &tree::answer(dir, e)?)?;
+    let Judged { verdict, seed } = Judge::new(seed)?.judge(e, &tree::answer(dir, e)?)?;
     println!("{}: {verdict}", e.id);
     if !verdict.passed() {
+        println!("  again      cargo lab check {} --seed {seed}", e.id);
         println!("\nread book {}; then: cargo lab hint, cargo lab check", e.section);
         return Ok(ExitCode::FAILURE);
     }
@@ -239,11 +243,12 @@ fn reset(dir: &Path, e: &Exercise) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn grade(dir: &Path, json: bool) -> Result<ExitCode> {
+fn grade(dir: &Path, json: bool, seed: Option<u64>) -> Result<ExitCode> {
     started(dir)?;
+    let judge = Judge::new(seed)?;
     let mut results = Vec::new();
     for e in course::ALL {
-        let verdict = judge(e, &tree::answer(dir, e)?)?;
+        let verdict = judge.judge(e, &tree::answer(dir, e)?)?.verdict;
         if !json {
             println!(
                 "{:<24} {:>3} of {:>3}   {verdict}",
@@ -268,64 +273,4 @@ fn grade(dir: &Path, json: bool) -> Result<ExitCode> {
         println!("\n{earned} of {possible} points");
     }
     Ok(if earned == possible { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// For every exercise: an empty body earns nothing, the engine's own earns all, each known mistake is told.
-fn verify() -> Result<ExitCode> {
-    let course = tree::course();
-    let mut wrong = 0;
-    let mut report = |good: bool, what: String| {
-        println!("{} {what}", if good { "ok  " } else { "BAD " });
-        wrong += u32::from(!good);
-    };
-    for e in course::ALL {
-        let reference = tree::answer(&course, e)?;
-        let untouched: Vec<_> = e
-            .items
-            .iter()
-            .map(|i| (*i, format!(" todo!(\"{}: cargo lab show {}\") ", e.title, e.id)))
-            .collect();
-        let verdict = judge(e, &reference)?;
-        if let Verdict::NotChecked(why) = &verdict {
-            println!("skip {}: {why}", e.id);
-            continue;
-        }
-        report(verdict.passed(), format!("{}: the engine's own answer: {verdict}", e.id));
-        let verdict = judge(e, &untouched)?;
-        report(!verdict.passed(), format!("{}: untouched: {}", e.id, first_line(&verdict)));
-        for mistake in e.wrong {
-            let bodies = wrong_answer(&reference, &mistake.answer)?;
-            let verdict = judge(e, &bodies)?;
-            let told = verdict.to_string().contains(mistake.told);
-            let good = !verdict.passed() && told;
-            let detail =
-                if good { first_line(&verdict) } else { format!("wanted `{}` in: {verdict}", mistake.told) };
-            report(good, format!("{}: {}: {detail}", e.id, mistake.name));
-        }
-    }
-    Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// The engine's own bodies, with a mistake in one.
-fn wrong_answer<'a>(reference: &[(&'a str, String)], answer: &Answer) -> Result<Vec<(&'a str, String)>> {
-    let mut bodies = reference.to_vec();
-    match answer {
-        Answer::Body(text) => (*text).clone_into(&mut bodies[0].1),
-        Answer::Change(item, from, to) => {
-            let body = bodies.iter_mut().find(|(path, _)| path == item);
-            let (_, body) = body.with_context(|| format!("{item} is not an item of the exercise"))?;
-            if body.matches(from).count() != 1 {
-                bail!("`{from}` is not in {item} exactly once");
-            }
-            *body = body.replace(from, to);
-        }
-    }
-    Ok(bodies)
-}
-
-fn first_line(verdict: &Verdict) -> String {
-    match verdict {
-        Verdict::Failed(found) => found.seen.lines().next().unwrap_or_default().to_owned(),
-        other => other.to_string(),
-    }
 }

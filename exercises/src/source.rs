@@ -6,7 +6,12 @@
 
 use crate::module::{Lines, Module, is_module, named, span};
 use anyhow::{Context, Result, anyhow, bail};
-use std::{fs, ops::Range, path::Path};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fs,
+    ops::Range,
+    path::Path,
+};
 use syn::{ImplItem, Item};
 
 /// Each crate that can be shown or asked for, and the file in which its root module is.
@@ -67,15 +72,32 @@ pub fn body(root: &Path, path: &str) -> Result<Body> {
 
 /// Puts other bodies in the place of these functions', in the workspace at `root`.
 pub fn replace(root: &Path, bodies: &[(&str, String)]) -> Result<()> {
-    for (path, text) in bodies {
-        // Found anew each time: the one before has moved what stands behind it.
-        let Body { file, range, .. } = body(root, path)?;
-        let name = root.join(&file);
-        let mut source = fs::read_to_string(&name).with_context(|| file.clone())?;
-        source.replace_range(range, text);
-        fs::write(&name, source).with_context(|| file.clone())?;
+    for (file, source) in replaced(root, bodies)? {
+        fs::write(root.join(&file), source).with_context(|| file.clone())?;
     }
     Ok(())
+}
+
+/// The files of the workspace at `root` in which other bodies stand in the place of these functions', by their paths.
+pub fn replaced(root: &Path, bodies: &[(&str, String)]) -> Result<BTreeMap<String, String>> {
+    let mut found = Vec::new();
+    for (path, text) in bodies {
+        let Body { file, range, .. } = body(root, path)?;
+        found.push((file, range, text));
+    }
+    // From the end of a file to its beginning: a replacement moves only what stands behind it.
+    found.sort_by_key(|(_, range, _)| std::cmp::Reverse(range.start));
+    let mut files = BTreeMap::new();
+    for (file, range, text) in found {
+        let source = match files.entry(file.clone()) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                entry.insert(fs::read_to_string(root.join(&file)).with_context(|| file.clone())?)
+            }
+        };
+        source.replace_range(range, text);
+    }
+    Ok(files)
 }
 
 /// An item in its module: its lines and, of a function, the inside of its braces.

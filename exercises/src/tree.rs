@@ -5,6 +5,7 @@
 use crate::{course::Exercise, source};
 use anyhow::{Context, Result, bail};
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -34,18 +35,26 @@ pub fn start(course: &Path, dir: &Path, exercises: &[&Exercise]) -> Result<()> {
 /// Takes an exercise's bodies out, leaving the sentence of what is to be written.
 pub fn blank(dir: &Path, exercise: &Exercise) -> Result<()> {
     for item in exercise.items {
-        let todo = format!("\n    todo!(\"{}: cargo lab show {}\")\n", exercise.title, exercise.id);
-        source::replace(dir, &[(item, todo)])?;
+        source::replace(dir, &[(item, todo(exercise))])?;
     }
     Ok(())
 }
 
+/// What stands in the place of a body that is to be written.
+pub fn todo(exercise: &Exercise) -> String {
+    format!("\n    todo!(\"{}: cargo lab show {}\")\n", exercise.title, exercise.id)
+}
+
 /// Copies the course's engine, writing only what differs: a file that keeps its time is not compiled again.
 pub fn copy(course: &Path, to: &Path) -> Result<()> {
+    copy_with(course, to, &BTreeMap::new())
+}
+
+/// Copies the engine, with these files as they are given here.
+fn copy_with(course: &Path, to: &Path, changed: &BTreeMap<String, String>) -> Result<()> {
     for part in PARTS {
-        let from = course.join(part);
-        if from.exists() {
-            copy_path(&from, &to.join(part))?;
+        if course.join(part).exists() {
+            copy_path(course, to, Path::new(part), changed)?;
         }
     }
     let manifest = to.join("Cargo.toml");
@@ -62,14 +71,17 @@ fn engine_only(manifest: &str) -> String {
     sections.join("\n[") + "\n"
 }
 
-fn copy_path(from: &Path, to: &Path) -> Result<()> {
+fn copy_path(course: &Path, to: &Path, part: &Path, changed: &BTreeMap<String, String>) -> Result<()> {
+    let (from, into) = (course.join(part), to.join(part));
     if from.is_file() {
-        return write_if_changed(to, &fs::read(from).with_context(|| from.display().to_string())?);
+        if let Some(text) = part.to_str().and_then(|name| changed.get(name)) {
+            return write_if_changed(&into, text.as_bytes());
+        }
+        return write_if_changed(&into, &fs::read(&from).with_context(|| from.display().to_string())?);
     }
-    fs::create_dir_all(to).with_context(|| to.display().to_string())?;
-    for entry in fs::read_dir(from).with_context(|| from.display().to_string())? {
-        let entry = entry?;
-        copy_path(&entry.path(), &to.join(entry.file_name()))?;
+    fs::create_dir_all(&into).with_context(|| into.display().to_string())?;
+    for entry in fs::read_dir(&from).with_context(|| from.display().to_string())? {
+        copy_path(course, to, &part.join(entry?.file_name()), changed)?;
     }
     Ok(())
 }
@@ -89,28 +101,47 @@ pub fn answer(dir: &Path, exercise: &Exercise) -> Result<Vec<(&'static str, Stri
     exercise.items.iter().map(|item| Ok((*item, source::body(dir, item)?.text))).collect()
 }
 
-/// A program of the engine, built with these bodies in it. The error is what the compiler said.
-pub fn build(course: &Path, package: &str, bodies: &[(&str, String)]) -> Result<PathBuf> {
-    let (tree, target) = (scratch(course).join("tree"), scratch(course).join("target"));
-    copy(course, &tree)?;
-    source::replace(&tree, bodies)?;
-    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["build", "--quiet", "--package", package, "--bin", package])
-        .current_dir(&tree)
-        .env("CARGO_TARGET_DIR", &target)
-        // What the outer cargo says to this program is not meant for the inner one.
-        .env_remove("CARGO_MANIFEST_DIR")
-        .output()
-        .context("cargo does not start")?;
-    if !output.status.success() {
-        bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(target.join("debug").join(package))
+/// Where the grader builds: one tree for all answers, so that only what differs is compiled. Locked as long as it lives.
+pub struct Scratch {
+    dir: PathBuf,
+    _lock: fs::File,
 }
 
-/// Where the grader builds.
-fn scratch(course: &Path) -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| course.join("target"), PathBuf::from).join("lab")
+impl Scratch {
+    /// Waits for whoever is building there now.
+    pub fn lock(course: &Path) -> Result<Scratch> {
+        let target =
+            std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| course.join("target"), PathBuf::from);
+        let dir = target.join("lab");
+        fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+        let lock = fs::File::create(dir.join("lock")).context("open the lock of the lab's scratch tree")?;
+        if lock.try_lock().is_err() {
+            eprintln!("another lab is building; waiting for it");
+            lock.lock().context("lock the lab's scratch tree")?;
+        }
+        Ok(Scratch { dir, _lock: lock })
+    }
+
+    /// A program of the engine, built with these bodies in it. The error is what the compiler said.
+    pub fn build(&self, course: &Path, package: &str, bodies: &[(&str, String)]) -> Result<PathBuf> {
+        let (tree, target) = (self.dir.join("tree"), self.dir.join("target"));
+        copy_with(course, &tree, &source::replaced(course, bodies)?)?;
+        let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .args(["build", "--quiet", "--package", package, "--bin", package])
+            .current_dir(&tree)
+            .env("CARGO_TARGET_DIR", &target)
+            // Nobody debugs it: without debug information it is compiled and linked in half the time.
+            .env("CARGO_PROFILE_DEV_DEBUG", "false")
+            .env("CARGO_INCREMENTAL", "1")
+            // What the outer cargo says to this program is not meant for the inner one.
+            .env_remove("CARGO_MANIFEST_DIR")
+            .output()
+            .context("cargo does not start")?;
+        if !output.status.success() {
+            bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(target.join("debug").join(package))
+    }
 }
 
 #[cfg(test)]
