@@ -9,6 +9,8 @@
 //! | [`judge`] | from an answer to a verdict |
 //! | [`dice`] | values that are new in every run, and repeatable |
 //! | [`bundle`] | a bundle with random values, for a check |
+//! | [`image`], [`tarball`] | an image with what a check wants in it, honest or not |
+//! | [`wire`] | a server and a client of the check's own |
 //! | [`run`] | running what the reader wrote, within limits |
 //! | [`facts`] | what the kernel shows of a process |
 //! | [`verdict`] | what a check found, and how it is told |
@@ -22,10 +24,13 @@ pub mod bundle;
 pub mod course;
 pub mod dice;
 pub mod facts;
+pub mod image;
 pub mod judge;
 pub mod module;
 pub mod progress;
 pub mod run;
 pub mod source;
+pub mod tarball;
 pub mod tree;
 pub mod verdict;
+pub mod wire;

@@ -183,11 +183,7 @@ impl<'r> Extractor<'r> {
         name: &OsStr,
         tar: &mut Reader<R>,
     ) -> Result<()> {
-        // O_EXCL: what we write into is new, never something that was there or that a link leads to.
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let mode = Mode::from_bits_truncate(0o600);
-        let mut file: File =
-            self.replacing(path, parent, name, &mut || openat(parent, name, flags, mode))?.into();
+        let mut file = self.new_file(path, parent, name)?;
         let write = match &entry.pieces {
             None => tar.copy(entry.size, &mut file),
             Some(pieces) => pieces
@@ -200,6 +196,14 @@ impl<'r> Extractor<'r> {
         };
         write.doing(|| doing(path))?;
         self.owners.set_file(&file, entry).doing(|| doing(path))
+    }
+
+    /// An empty file to write an entry's content into, in the place of whatever had its name.
+    fn new_file(&mut self, path: &Path, parent: BorrowedFd, name: &OsStr) -> Result<File> {
+        // O_EXCL: what we write into is new, never something that was there or that a link leads to.
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let mode = Mode::from_bits_truncate(0o600);
+        Ok(self.replacing(path, parent, name, &mut || openat(parent, name, flags, mode))?.into())
     }
 
     fn directory(&mut self, entry: Entry, path: &Path, parent: BorrowedFd, name: &OsStr) -> Result<()> {

@@ -3,12 +3,16 @@
 use crate::{bundle::Bundle, dice::Dice, facts, run::Running, verdict::Verdict};
 use std::{path::Path, process::Command};
 
+mod extract;
 mod loopback;
 mod pivot;
 mod private;
+mod store;
+mod tool;
 
 /// Every exercise, in the order in which they are best done.
-pub const ALL: &[&Exercise] = &[&loopback::EXERCISE, &private::EXERCISE, &pivot::EXERCISE];
+pub const ALL: &[&Exercise] =
+    &[&loopback::EXERCISE, &private::EXERCISE, &pivot::EXERCISE, &store::EXERCISE, &extract::EXERCISE];
 
 /// One exercise.
 pub struct Exercise {

@@ -99,7 +99,7 @@ impl Registry<'_> {
         let mut ingest = self.store.ingest().map_err(answer::broken)?;
         std::io::Write::write_all(&mut ingest, &bytes)
             .map_err(|_| refusal(500, Code::Unknown, "the registry cannot write"))?;
-        ingest.commit(kind, Some(&descriptor)).map_err(answer::broken)?;
+        let descriptor = ingest.commit(kind, Some(&descriptor)).map_err(answer::broken)?;
         // The name by digest first: were we stopped in between, the tag would still mean what it did.
         self.store.tag(&format!("{name}@{}", descriptor.digest()), &descriptor).map_err(answer::broken)?;
         if !target.contains(':') {
