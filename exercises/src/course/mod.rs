@@ -9,10 +9,17 @@ mod pivot;
 mod private;
 mod store;
 mod tool;
+mod whiteouts;
 
 /// Every exercise, in the order in which they are best done.
-pub const ALL: &[&Exercise] =
-    &[&loopback::EXERCISE, &private::EXERCISE, &pivot::EXERCISE, &store::EXERCISE, &extract::EXERCISE];
+pub const ALL: &[&Exercise] = &[
+    &loopback::EXERCISE,
+    &private::EXERCISE,
+    &pivot::EXERCISE,
+    &store::EXERCISE,
+    &extract::EXERCISE,
+    &whiteouts::EXERCISE,
+];
 
 /// One exercise.
 pub struct Exercise {

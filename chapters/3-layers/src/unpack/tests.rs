@@ -221,6 +221,20 @@ fn whiteouts_remove_where_layers_share_a_directory() {
 }
 
 #[test]
+fn a_directory_removed_and_brought_anew_has_nothing_old_in_it() {
+    for order in [false, true] {
+        let place = Place::new();
+        place.with(Tar::default().dir("d").file("d/old", ""), Whiteouts::Remove).unwrap();
+        let files = |t: Tar| t.dir("d").file("d/new", "");
+        let gone = |t: Tar| t.file(".wh.d", "");
+        let next = if order { files(gone(Tar::default())) } else { gone(files(Tar::default())) };
+        place.with(next, Whiteouts::Remove).unwrap();
+        let there = |path: &str| place.target().join(path).exists();
+        assert!(there("d/new") && !there("d/old"), "whiteout first: {order}");
+    }
+}
+
+#[test]
 fn in_a_plain_tar_whiteouts_are_files() {
     let place = Place::new();
     place.with(Tar::default().file(".wh.x", "data"), Whiteouts::Plain).unwrap();

@@ -47,25 +47,25 @@ impl Extractor<'_> {
             return Err(refused(&entry.path, "a whiteout must name a file"));
         }
         let gone = parent_path.join(hidden);
+        let is_dir = || -> Result<bool> {
+            let there =
+                fstatat(parent.as_fd(), hidden, AtFlags::AT_SYMLINK_NOFOLLOW).doing(|| doing(path))?;
+            Ok(kind(&there) == SFlag::S_IFDIR)
+        };
         if self.options.whiteouts == Whiteouts::Remove {
             if !self.brought.contains(&gone) {
                 self.open.clear();
-                remove_at(parent.as_fd(), hidden).doing(|| doing(path))?;
+                return remove_at(parent.as_fd(), hidden).doing(|| doing(path));
             }
-            return Ok(());
+            // The same layer brings it anew: whiteouts mean only what is below. Of a directory, that is what
+            // was in it.
+            return if is_dir()? { self.empty(&gone) } else { Ok(()) };
         }
         // mknod of 0/0 is allowed to everyone since Linux 5.8: it is no device.
         match mknodat(parent.as_fd(), hidden, SFlag::S_IFCHR, Mode::empty(), makedev(0, 0)) {
-            // The same layer brings it anew: whiteouts mean only what is below. A file hides that anyway,
-            // a directory must be told to.
-            Err(Errno::EEXIST) => {
-                let there =
-                    fstatat(parent.as_fd(), hidden, AtFlags::AT_SYMLINK_NOFOLLOW).doing(|| doing(path))?;
-                match kind(&there) {
-                    SFlag::S_IFDIR => self.opaque(parent.as_fd(), hidden).doing(|| doing(path)),
-                    _ => Ok(()),
-                }
-            }
+            // Anew here too: a file hides what is below anyway, a directory must be told to.
+            Err(Errno::EEXIST) if is_dir()? => self.opaque(parent.as_fd(), hidden).doing(|| doing(path)),
+            Err(Errno::EEXIST) => Ok(()),
             other => other.doing(|| doing(path)),
         }
     }
