@@ -33,6 +33,8 @@ pub struct Mount {
     pub propagation: String,
     /// File system type.
     pub kind: String,
+    /// What the file system was mounted with, comma-separated: a tree of control groups has its controllers here.
+    pub source_options: String,
 }
 
 /// What a process sees mounted.
@@ -44,12 +46,14 @@ pub fn mounts(pid: i32) -> Vec<Mount> {
 fn mount(line: &str) -> Option<Mount> {
     let (before, after) = line.split_once(" - ")?;
     let mut fields = before.split(' ').skip(3);
+    let mut after = after.split(' ');
     Some(Mount {
         root: fields.next()?.into(),
         at: fields.next()?.into(),
         options: fields.next()?.into(),
         propagation: fields.collect::<Vec<_>>().join(" "),
-        kind: after.split(' ').next()?.into(),
+        kind: after.next()?.into(),
+        source_options: after.nth(1)?.into(),
     })
 }
 
@@ -73,11 +77,12 @@ mod tests {
 
     #[test]
     fn a_line_of_mountinfo() {
-        let m = mount("36 35 98:0 /mnt1 /mnt2 rw,noatime shared:1 master:2 - ext3 /dev/root rw")
-            .expect("a mount");
+        let m =
+            mount("36 35 98:0 /mnt1 /mnt2 rw,noatime shared:1 master:2 - ext3 /dev/root rw,errors=continue")
+                .expect("a mount");
         assert_eq!(
-            (m.at.as_str(), m.propagation.as_str(), m.kind.as_str()),
-            ("/mnt2", "shared:1 master:2", "ext3")
+            (m.at.as_str(), m.propagation.as_str(), m.kind.as_str(), m.source_options.as_str()),
+            ("/mnt2", "shared:1 master:2", "ext3", "rw,errors=continue")
         );
     }
 }

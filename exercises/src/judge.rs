@@ -3,6 +3,7 @@
 use crate::{
     course::{Answer, Case, Exercise},
     dice::Dice,
+    sandbox::{self, Apart, Sandbox},
     tree,
     verdict::Verdict,
 };
@@ -17,13 +18,15 @@ pub struct Judge {
     course: PathBuf,
     scratch: tree::Scratch,
     seed: Option<u64>,
+    _apart: Apart,
 }
 
 impl Judge {
     /// One that takes its random values from this seed; from a new one each time, if there is none.
     pub fn new(seed: Option<u64>) -> Result<Judge> {
+        let apart = sandbox::apart()?;
         let course = tree::course();
-        Ok(Judge { scratch: tree::Scratch::lock(&course)?, course, seed })
+        Ok(Judge { scratch: tree::Scratch::lock(&course)?, course, seed, _apart: apart })
     }
 
     /// Builds an answer and looks at what it does. An error is the judge's own, never the answer's.
@@ -37,8 +40,9 @@ impl Judge {
                 return Ok(Judged { verdict, seed });
             }
         };
-        let dir = tempfile::tempdir().context("no directory for the check")?;
-        let case = Case { program: &program, dir: dir.path(), dice: Dice::new(seed) };
+        let sandbox = Sandbox::new(&program)?;
+        let case =
+            Case { program: sandbox.program(), dir: sandbox.dir(), dice: Dice::new(seed), sandbox: &sandbox };
         let verdict = (exercise.check)(&case)?;
         Ok(Judged { verdict, seed })
     }

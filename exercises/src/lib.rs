@@ -12,6 +12,7 @@
 //! | [`image`], [`tarball`] | an image with what a check wants in it, honest or not |
 //! | [`wire`] | a server and a client of the check's own |
 //! | [`run`] | running what the reader wrote, within limits |
+//! | [`sandbox`] | where it runs |
 //! | [`facts`] | what the kernel shows of a process |
 //! | [`verdict`] | what a check found, and how it is told |
 //! | [`progress`] | what has been solved, in a text file |
@@ -29,6 +30,7 @@ pub mod judge;
 pub mod module;
 pub mod progress;
 pub mod run;
+pub mod sandbox;
 pub mod source;
 pub mod tarball;
 pub mod tree;

@@ -2,7 +2,7 @@
 //! has left its process group or lost its parent: orphans become children of this process, which
 //! is made their reaper (PR_SET_CHILD_SUBREAPER(2const)).
 
-use crate::facts;
+use crate::{facts, sandbox};
 use anyhow::{Context, Result};
 use nix::{
     sys::{
@@ -64,13 +64,8 @@ impl Ended {
 /// Starts it.
 pub fn start(command: &mut Command) -> Result<Running> {
     nix::sys::prctl::set_child_subreaper(true).context("become the reaper of orphans")?;
-    let child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .spawn()
-        .with_context(|| format!("{:?} does not start", command.get_program()))?;
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    let child = sandbox::spawn(command)?;
     Ok(Running { child, started: Instant::now(), reaped: false })
 }
 

@@ -1,6 +1,6 @@
 //! The exercises. To add one: a file here with a `pub const EXERCISE`, and its line in [`ALL`].
 
-use crate::{bundle::Bundle, dice::Dice, facts, run::Running, verdict::Verdict};
+use crate::{bundle::Bundle, dice::Dice, facts, run::Running, sandbox::Sandbox, verdict::Verdict};
 use std::{path::Path, process::Command};
 
 mod extract;
@@ -59,14 +59,14 @@ pub struct Case<'a> {
     pub dir: &'a Path,
     /// Where values come from that are new in every run.
     pub dice: Dice,
+    /// Where all of it runs.
+    pub sandbox: &'a Sandbox,
 }
 
 impl Case<'_> {
     /// The program as a command, to be given to [`crate::run::start`].
     pub fn command(&self) -> Command {
-        let mut command = Command::new(self.program);
-        command.current_dir(self.dir);
-        command
+        self.sandbox.command(self.program)
     }
 }
 
@@ -104,9 +104,9 @@ pub fn find(id: &str) -> anyhow::Result<&'static Exercise> {
 /// Waits until the container's program runs (it is `cat`, which waits for its input) and returns its process ID; none
 /// if it ended before.
 fn started(running: &mut Running, bundle: &Bundle) -> anyhow::Result<Option<i32>> {
-    let host = facts::namespaces(std::process::id() as i32);
     let name = bundle.config["hostname"].as_str().unwrap_or_default().len();
     running.watch(|parent| {
+        let host = facts::namespaces(parent);
         facts::children(parent).into_iter().find(|&pid| {
             let own = facts::namespaces(pid);
             let program = facts::status(pid, "Name");

@@ -124,6 +124,6 @@ fn check(case: &Case) -> Result<Verdict> {
 
 /// What the namespace of `pid` shows mounted below the bundle.
 fn leaks(pid: i32, bundle: &Bundle) -> Vec<String> {
-    let below = bundle.dir.display().to_string();
+    let below = format!("{}/", bundle.dir.display());
     facts::mounts(pid).into_iter().map(|m| m.at).filter(|at| at.starts_with(&below)).collect()
 }

@@ -1,0 +1,206 @@
+//! Where the reader's code runs: it is a stranger's, perhaps with root's rights, and the machine and the grade must outlive it.
+//!
+//! | what | so that |
+//! |---|---|
+//! | [`apart`]: the grader itself leaves the host's mounts and control groups | what is mounted for a check is gone with the grader, even by `kill -9`; a bomb hits one group |
+//! | a pid namespace for each check | it sees and can kill nobody but itself; when its first process ends, all do |
+//! | a room ([`room`]) for each check: its own root | the course, the reference, the reader's own tree, docker's sockets and the peers are not there |
+//! | new network, IPC and UTS namespaces for each check | there is loopback, and no way out |
+//! | limits ([`limits`]) on memory, files, processes; no modules, clocks, disks | |
+//!
+//! The grader sits in the check's network, IPC, UTS and control group namespaces too, and looks at its processes and
+//! mounts from outside, by `/proc`.
+
+mod groups;
+mod limits;
+mod room;
+
+use anyhow::{Context, Result, anyhow, bail};
+use nix::{
+    errno::Errno,
+    fcntl::OFlag,
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sched::{CloneFlags, setns, unshare},
+    sys::{
+        signal::{Signal, kill},
+        wait::waitpid,
+    },
+    unistd::{ForkResult, Pid, fork, getegid, geteuid, pipe2},
+};
+use room::Room;
+use std::{
+    cell::RefCell,
+    fs::{self, File},
+    io::Read,
+    os::{fd::OwnedFd, unix::process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Child, Command},
+    sync::Arc,
+};
+
+const NONE: Option<&str> = None;
+
+/// Where the program is, in the room.
+const PROGRAMS: &str = "/opt/teu";
+
+/// The grader's own step aside, to be held as long as it judges.
+pub struct Apart {
+    _groups: Option<groups::Own>,
+}
+
+/// Takes this process out of the host's mount namespace and, as root, puts it into a control group of its own; an ordinary
+/// user does it in a user namespace. To be called before there is a second thread.
+pub fn apart() -> Result<Apart> {
+    let ordinary = !geteuid().is_root();
+    if ordinary {
+        let (uid, gid) = (geteuid(), getegid());
+        unshare(CloneFlags::CLONE_NEWUSER).context(
+            "an ordinary user is not allowed to make user namespaces here (user_namespaces(7)); as root it works",
+        )?;
+        fs::write("/proc/self/setgroups", "deny").context("give up setgroups")?;
+        fs::write("/proc/self/uid_map", format!("{uid} {uid} 1")).context("map the user")?;
+        fs::write("/proc/self/gid_map", format!("{gid} {gid} 1")).context("map the group")?;
+    }
+    unshare(CloneFlags::CLONE_NEWNS).context("leave the host's mount namespace")?;
+    mount(NONE, "/", NONE, MsFlags::MS_SLAVE | MsFlags::MS_REC, NONE).context("keep mounts from the host")?;
+    let groups = if ordinary { None } else { groups::Own::enter()? };
+    Ok(Apart { _groups: groups })
+}
+
+thread_local! {
+    /// The pid namespace of the check that runs on this thread.
+    static HERE: RefCell<Option<File>> = const { RefCell::new(None) };
+}
+
+/// A sandbox for one check. Dropped, all that was in it is gone.
+pub struct Sandbox {
+    first: Pid,
+    /// Its mount namespace.
+    mounts: Arc<File>,
+    /// As long as this end of the pipe is open, the first process lives: so it does not outlive the grader.
+    _life: OwnedFd,
+    /// The check's directory, a small file system of its own.
+    files: PathBuf,
+    /// What it is in.
+    _base: tempfile::TempDir,
+    program: PathBuf,
+}
+
+impl Sandbox {
+    /// Makes one for this program of the engine.
+    pub fn new(program: &Path) -> Result<Sandbox> {
+        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS)
+            .context("make namespaces for the check")?;
+        room::loopback().context("bring the check's loopback device up")?;
+        let base = tempfile::tempdir().context("no directory for the check")?;
+        let (files, room) = (base.path().join("check"), base.path().join("room"));
+        for dir in [&files, &room] {
+            fs::create_dir(dir).with_context(|| format!("make {}", dir.display()))?;
+        }
+        let size = Some("size=1g,nr_inodes=200k,mode=755");
+        mount(Some("lab"), &files, Some("tmpfs"), MsFlags::empty(), size)
+            .context("mount the check's files")?;
+        let name = program.file_name().context("a program without a name")?;
+        let inside = Path::new(PROGRAMS).join(name);
+        let begun = first_process(&Room { at: room, files: files.clone(), program: program.to_owned() });
+        let (first, life) = begun.inspect_err(|_| unmount(&files))?;
+        let ns = |kind: &str| {
+            File::open(format!("/proc/{first}/ns/{kind}"))
+                .with_context(|| format!("find the check's {kind} namespace"))
+        };
+        let (mounts, pids) = (Arc::new(ns("mnt")?), ns("pid")?);
+        HERE.with_borrow_mut(|here| *here = Some(pids));
+        Ok(Sandbox { first, mounts, _life: life, files, _base: base, program: inside })
+    }
+
+    /// The check's directory, at the same path inside and outside.
+    pub fn dir(&self) -> &Path {
+        &self.files
+    }
+
+    /// The program, as it is called inside.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// The first process in it: what its namespaces are, nobody has left them.
+    pub fn first(&self) -> i32 {
+        self.first.as_raw()
+    }
+
+    /// Makes a command run in here: in the room, in the check's directory, within the limits, with an environment that
+    /// says nothing. It is to be started by [`spawn`].
+    pub fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.env_clear().envs([("PATH", "/usr/bin:/bin"), ("HOME", "/root"), ("LANG", "C.UTF-8")]);
+        let (mounts, dir) = (self.mounts.clone(), self.files.clone());
+        // SAFETY: between fork and exec only system calls are made, on what was made before.
+        unsafe {
+            command.pre_exec(move || {
+                setns(&*mounts, CloneFlags::CLONE_NEWNS)?;
+                nix::unistd::chdir(&dir)?;
+                limits::apply()
+            });
+        }
+        command
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        HERE.with_borrow_mut(|here| *here = None);
+        // With the first process of its pid namespace every other ends, and the kernel reaps them (pid_namespaces(7)).
+        let _ = kill(self.first, Signal::SIGKILL);
+        let _ = waitpid(self.first, None);
+        // What it held mounted is gone with the last process in its mount namespace.
+        unmount(&self.files);
+    }
+}
+
+fn unmount(files: &Path) {
+    // It is in the grader's own mount namespace, so at the latest it goes with the grader.
+    let _ = umount2(files, MntFlags::MNT_DETACH);
+}
+
+/// Starts a command in the pid namespace of the check that runs on this thread.
+pub fn spawn(command: &mut Command) -> Result<Child> {
+    let pids = HERE.with_borrow(|here| here.as_ref().map(File::try_clone).transpose())?;
+    let Some(pids) = pids else { bail!("nothing is run outside of a check") };
+    // setns(2) with a pid namespace is for the children of one thread, and after it that thread can start no other.
+    let spawned = std::thread::scope(|threads| {
+        let start = || {
+            setns(&pids, CloneFlags::CLONE_NEWPID).context("join the check's pid namespace")?;
+            command.spawn().with_context(|| format!("{:?} does not start", command.get_program()))
+        };
+        threads.spawn(start).join()
+    });
+    spawned.unwrap_or_else(|_| Err(anyhow!("a thread that starts a program has panicked")))
+}
+
+/// The first process of a new pid namespace, in a room. It waits for the end of the pipe.
+fn first_process(room: &Room) -> Result<(Pid, OwnedFd)> {
+    let (life, hold) = pipe2(OFlag::O_CLOEXEC).context("make a pipe")?;
+    let (said, say) = pipe2(OFlag::O_CLOEXEC).context("make a pipe")?;
+    let forked = std::thread::scope(|threads| {
+        let start = || {
+            unshare(CloneFlags::CLONE_NEWPID)?;
+            // SAFETY: the child goes on with system calls and glibc's malloc, which fork(2) leaves usable, and executes
+            // another program; it takes no lock that another thread of ours could hold.
+            match unsafe { fork() }? {
+                ForkResult::Parent { child } => Ok(child),
+                ForkResult::Child => room.live(&life, &hold, say.try_clone()),
+            }
+        };
+        threads.spawn(start).join()
+    });
+    let first: Result<Pid, Errno> = forked.unwrap_or(Err(Errno::ENOMEM));
+    let first = first.context("start the check's first process")?;
+    drop(say);
+    let mut trouble = String::new();
+    File::from(said).read_to_string(&mut trouble).context("hear of the check's first process")?;
+    if !trouble.is_empty() {
+        waitpid(first, None).context("reap the check's first process")?;
+        bail!("{trouble}");
+    }
+    Ok((first, hold))
+}
