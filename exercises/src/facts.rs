@@ -63,6 +63,29 @@ pub fn status(pid: i32, field: &str) -> Option<String> {
     text.lines().find_map(|l| l.strip_prefix(field)?.strip_prefix(':')).map(|v| v.trim().to_owned())
 }
 
+/// What a process is called inside the check's sandbox, which is a pid namespace: so the program is told of it. None if
+/// it is not in there.
+pub fn inside(pid: i32) -> Option<i32> {
+    // One number for each namespace, from ours inwards (proc_pid_status(5)).
+    status(pid, "NSpid")?.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// The process that the program calls by this number.
+pub fn outside(number: i32) -> Option<i32> {
+    let all = fs::read_dir("/proc").ok()?.flatten();
+    let mut pids = all.filter_map(|e| e.file_name().to_str()?.parse().ok());
+    pids.find(|&pid| inside(pid) == Some(number) && ours(pid))
+}
+
+/// Whether a process descends from this one: other containers of the machine have numbers too.
+fn ours(mut pid: i32) -> bool {
+    let me = std::process::id() as i32;
+    while pid > 1 && pid != me {
+        pid = status(pid, "PPid").and_then(|p| p.parse().ok()).unwrap_or(0);
+    }
+    pid == me
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,7 @@
 //! The exercises. To add one: a file here with a `pub const EXERCISE`, and its line in [`ALL`].
 
 use crate::{bundle::Bundle, dice::Dice, facts, run::Running, sandbox::Sandbox, verdict::Verdict};
-use std::{path::Path, process::Command};
+use std::{collections::BTreeMap, path::Path, process::Command};
 
 mod extract;
 mod loopback;
@@ -64,9 +64,16 @@ pub struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// The program as a command, to be given to [`crate::run::start`].
+    /// The program as a command, to be given to [`crate::run::start`]. It runs in a sandbox: another process that it is to
+    /// meet is started by [`crate::sandbox::spawn`] and known to it as [`facts::inside`] says.
     pub fn command(&self) -> Command {
         self.sandbox.command(self.program)
+    }
+
+    /// The namespaces in which the program is started, by kind: it has left those that are others. (Not the grader's own:
+    /// the program is in a mount and a pid namespace of the sandbox to begin with.)
+    pub fn host(&self) -> BTreeMap<String, String> {
+        facts::namespaces(self.sandbox.first())
     }
 }
 
