@@ -3,6 +3,7 @@
 use crate::{bundle::Bundle, dice::Dice, facts, run::Running, sandbox::Sandbox, verdict::Verdict};
 use std::{collections::BTreeMap, path::Path, process::Command};
 
+mod diff;
 mod extract;
 mod loopback;
 mod pivot;
@@ -19,6 +20,7 @@ pub const ALL: &[&Exercise] = &[
     &store::EXERCISE,
     &extract::EXERCISE,
     &whiteouts::EXERCISE,
+    &diff::EXERCISE,
 ];
 
 /// One exercise.
