@@ -1,14 +1,10 @@
 //! Running what the reader wrote: for a limited time, and ended with all that it started, also what
-//! has left its process group or lost its parent: orphans become children of this process, which
-//! is made their reaper (PR_SET_CHILD_SUBREAPER(2const)).
+//! has left its process group or lost its parent: orphans become children of the sandbox's first process.
 
-use crate::{facts, sandbox};
-use anyhow::{Context, Result};
+use crate::sandbox;
+use anyhow::Result;
 use nix::{
-    sys::{
-        signal::{Signal, kill, killpg},
-        wait::waitpid,
-    },
+    sys::signal::{Signal, kill, killpg},
     unistd::Pid,
 };
 use std::{
@@ -63,7 +59,6 @@ impl Ended {
 
 /// Starts it.
 pub fn start(command: &mut Command) -> Result<Running> {
-    nix::sys::prctl::set_child_subreaper(true).context("become the reaper of orphans")?;
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let child = sandbox::spawn(command)?;
     Ok(Running { child, started: Instant::now(), reaped: false })
@@ -126,18 +121,21 @@ impl Running {
     }
 }
 
-/// Kills and reaps what is a child of ours by now. An end makes new orphans of what was below, so until there are none.
+/// Kills what has lost its parent: it may hold the pipes that are read to their end. An end makes new orphans of what was
+/// below, so until there are none; the first process of the check does not wait for its children, so the kernel reaps them.
 fn end_orphans() {
+    let begun = Instant::now();
     loop {
-        let orphans = facts::children(std::process::id() as i32);
-        if orphans.is_empty() {
+        let orphans = sandbox::orphans();
+        if orphans.is_empty() || begun.elapsed() > LIMIT {
             return;
         }
         for pid in orphans.into_iter().map(Pid::from_raw) {
-            // One that has ended meanwhile is only to be reaped.
+            // It may have ended meanwhile.
             let _ = kill(pid, Signal::SIGKILL);
-            let _ = waitpid(pid, None);
         }
+        // The end of another's child is not told to us.
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

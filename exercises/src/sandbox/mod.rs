@@ -68,8 +68,8 @@ pub fn apart() -> Result<Apart> {
 }
 
 thread_local! {
-    /// The pid namespace of the check that runs on this thread.
-    static HERE: RefCell<Option<File>> = const { RefCell::new(None) };
+    /// The first process of the check that runs on this thread, and its pid namespace.
+    static HERE: RefCell<Option<(i32, File)>> = const { RefCell::new(None) };
 }
 
 /// A sandbox for one check. Dropped, all that was in it is gone.
@@ -109,7 +109,7 @@ impl Sandbox {
                 .with_context(|| format!("find the check's {kind} namespace"))
         };
         let (mounts, pids) = (Arc::new(ns("mnt")?), ns("pid")?);
-        HERE.with_borrow_mut(|here| *here = Some(pids));
+        HERE.with_borrow_mut(|here| *here = Some((first.as_raw(), pids)));
         Ok(Sandbox { first, mounts, _life: life, files, _base: base, program: inside })
     }
 
@@ -164,7 +164,7 @@ fn unmount(files: &Path) {
 
 /// Starts a command in the pid namespace of the check that runs on this thread.
 pub fn spawn(command: &mut Command) -> Result<Child> {
-    let pids = HERE.with_borrow(|here| here.as_ref().map(File::try_clone).transpose())?;
+    let pids = HERE.with_borrow(|here| here.as_ref().map(|(_, pids)| pids.try_clone()).transpose())?;
     let Some(pids) = pids else { bail!("nothing is run outside of a check") };
     // setns(2) with a pid namespace is for the children of one thread, and after it that thread can start no other.
     let spawned = std::thread::scope(|threads| {
@@ -175,6 +175,12 @@ pub fn spawn(command: &mut Command) -> Result<Child> {
         threads.spawn(start).join()
     });
     spawned.unwrap_or_else(|_| Err(anyhow!("a thread that starts a program has panicked")))
+}
+
+/// The processes of the check on this thread that have lost their parent: they are the first one's children now.
+pub fn orphans() -> Vec<i32> {
+    HERE.with_borrow(|here| here.as_ref().map(|(first, _)| crate::facts::children(*first)))
+        .unwrap_or_default()
 }
 
 /// The first process of a new pid namespace, in a room. It waits for the end of the pipe.
