@@ -4,6 +4,7 @@ use crate::{bundle::Bundle, dice::Dice, facts, run::Running, sandbox::Sandbox, v
 use std::{collections::BTreeMap, path::Path, process::Command};
 
 mod diff;
+mod expand;
 mod extract;
 mod loopback;
 mod pivot;
@@ -21,6 +22,7 @@ pub const ALL: &[&Exercise] = &[
     &extract::EXERCISE,
     &whiteouts::EXERCISE,
     &diff::EXERCISE,
+    &expand::EXERCISE,
 ];
 
 /// One exercise.
