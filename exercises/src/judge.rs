@@ -3,12 +3,18 @@
 use crate::{
     course::{Answer, Case, Exercise},
     dice::Dice,
+    refuse,
     sandbox::{self, Apart, Sandbox},
+    scratch::Scratch,
     tree,
     verdict::Verdict,
 };
 use anyhow::{Context, Result, bail};
-use std::path::PathBuf;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 /// A body for each of an exercise's items.
 pub type Bodies = Vec<(&'static str, String)>;
@@ -16,35 +22,85 @@ pub type Bodies = Vec<(&'static str, String)>;
 /// Judges answers. As long as there is one, no other lab builds in the same scratch tree.
 pub struct Judge {
     course: PathBuf,
-    scratch: tree::Scratch,
+    scratch: Scratch,
     seed: Option<u64>,
-    _apart: Apart,
+    /// The grader's step out of the host's namespaces, or why this machine does not let it.
+    apart: Result<Apart>,
 }
 
 impl Judge {
-    /// One that takes its random values from this seed; from a new one each time, if there is none.
+    /// One that takes its random values from this seed; from a new one each time, if there is none. To be made before the
+    /// process has a second thread.
     pub fn new(seed: Option<u64>) -> Result<Judge> {
-        let apart = sandbox::apart()?;
         let course = tree::course();
-        Ok(Judge { scratch: tree::Scratch::lock(&course)?, course, seed, _apart: apart })
+        let scratch = Scratch::lock(&course)?;
+        scratch.fetch()?;
+        Ok(Judge { scratch, course, seed, apart: sandbox::apart() })
     }
 
     /// Builds an answer and looks at what it does. An error is the judge's own, never the answer's.
     pub fn judge(&self, exercise: &Exercise, bodies: &Bodies) -> Result<Judged> {
         let seed = self.seed.map_or_else(Dice::seed, Ok)?;
-        let program = match self.scratch.build(&self.course, exercise.program, bodies) {
+        let mut building = Duration::ZERO;
+        let verdict = self.verdict(exercise, bodies, seed, &mut building)?;
+        Ok(Judged { verdict, seed, building })
+    }
+
+    fn verdict(
+        &self,
+        exercise: &Exercise,
+        bodies: &Bodies,
+        seed: u64,
+        building: &mut Duration,
+    ) -> Result<Verdict> {
+        let apart = match &self.apart {
+            Ok(apart) => apart,
+            Err(why) => return Ok(Verdict::NotChecked(format!("there is no sandbox: {why:#}"))),
+        };
+        for (item, body) in bodies {
+            if let Err(why) = refuse::refuse(body) {
+                let expected = "the function is written, not taken from somewhere";
+                let hint = "write what it does in plain Rust, with what the module has already";
+                return Ok(Verdict::failed(expected, format!("in {item}, {why}"), hint));
+            }
+        }
+        let began = Instant::now();
+        let built = self.scratch.build(exercise.program, bodies);
+        *building = began.elapsed();
+        let program = match built {
             Ok(program) => program,
             Err(error) => {
-                let said = format!("{error:#}");
-                let verdict = Verdict::failed("it compiles", said, "what does the first error say?");
-                return Ok(Judged { verdict, seed });
+                let hint = "what does the first error say?";
+                return Ok(Verdict::failed("it compiles", format!("{error:#}"), hint));
             }
         };
-        let sandbox = Sandbox::new(&program)?;
+        let sandbox = match Sandbox::new(&program) {
+            Ok(sandbox) => sandbox,
+            Err(why) => return Ok(Verdict::NotChecked(format!("there is no sandbox: {why:#}"))),
+        };
         let case =
             Case { program: sandbox.program(), dir: sandbox.dir(), dice: Dice::new(seed), sandbox: &sandbox };
-        let verdict = (exercise.check)(&case)?;
-        Ok(Judged { verdict, seed })
+        // A check that gives up, or panics on what it did not expect to see, gives no points.
+        let checked = catch_unwind(AssertUnwindSafe(|| (exercise.check)(&case)));
+        drop(sandbox);
+        let left = apart.clean();
+        let stopped = |why: String| {
+            Verdict::failed(
+                "the check comes to its end",
+                why,
+                "does the program do what the task says at all?",
+            )
+        };
+        Ok(match checked {
+            Ok(Ok(_)) if !left.is_empty() => Verdict::failed(
+                "nothing is left behind",
+                format!("control groups that cannot be removed: {}", left.join(", ")),
+                "is something frozen in it, or mounted?",
+            ),
+            Ok(Ok(verdict)) => verdict,
+            Ok(Err(error)) => stopped(format!("{error:#}")),
+            Err(_) => stopped("the check itself panicked".into()),
+        })
     }
 
     /// The engine's own bodies.
@@ -60,6 +116,8 @@ pub struct Judged {
     pub verdict: Verdict,
     /// Where the check's values came from.
     pub seed: u64,
+    /// How long it was compiled.
+    pub building: Duration,
 }
 
 /// The bodies as they are given out.

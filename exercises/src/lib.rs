@@ -6,6 +6,8 @@
 //! | [`module`] | a crate's modules, followed from file to file |
 //! | [`course`] | the exercises: a file each, with the task, the hints, the check and the wrong answers |
 //! | [`tree`] | a copy of the engine to build: the reader's, with bodies missing; the grader's, with theirs put in |
+//! | [`scratch`] | where it is built |
+//! | [`refuse`] | what is not compiled |
 //! | [`judge`] | from an answer to a verdict |
 //! | [`dice`] | values that are new in every run, and repeatable |
 //! | [`bundle`] | a bundle with random values, for a check |
@@ -29,8 +31,10 @@ pub mod image;
 pub mod judge;
 pub mod module;
 pub mod progress;
+pub mod refuse;
 pub mod run;
 pub mod sandbox;
+pub mod scratch;
 pub mod source;
 pub mod tarball;
 pub mod tree;

@@ -8,11 +8,11 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 /// What of the course a copy holds: the engine and its chapters.
-const PARTS: [&str; 6] = ["Cargo.lock", "rustfmt.toml", ".cargo", "src", "chapters", "tests/kit"];
+const PARTS: [&str; 7] =
+    ["Cargo.lock", "rustfmt.toml", "rust-toolchain.toml", ".cargo", "src", "chapters", "tests/kit"];
 
 /// The course: the workspace that this program was built in.
 pub fn course() -> PathBuf {
@@ -51,7 +51,7 @@ pub fn copy(course: &Path, to: &Path) -> Result<()> {
 }
 
 /// Copies the engine, with these files as they are given here.
-fn copy_with(course: &Path, to: &Path, changed: &BTreeMap<String, String>) -> Result<()> {
+pub(crate) fn copy_with(course: &Path, to: &Path, changed: &BTreeMap<String, String>) -> Result<()> {
     for part in PARTS {
         if course.join(part).exists() {
             copy_path(course, to, Path::new(part), changed)?;
@@ -99,49 +99,6 @@ fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<()> {
 /// The bodies that the reader wrote for an exercise.
 pub fn answer(dir: &Path, exercise: &Exercise) -> Result<Vec<(&'static str, String)>> {
     exercise.items.iter().map(|item| Ok((*item, source::body(dir, item)?.text))).collect()
-}
-
-/// Where the grader builds: one tree for all answers, so that only what differs is compiled. Locked as long as it lives.
-pub struct Scratch {
-    dir: PathBuf,
-    _lock: fs::File,
-}
-
-impl Scratch {
-    /// Waits for whoever is building there now.
-    pub fn lock(course: &Path) -> Result<Scratch> {
-        let target =
-            std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| course.join("target"), PathBuf::from);
-        let dir = target.join("lab");
-        fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
-        let lock = fs::File::create(dir.join("lock")).context("open the lock of the lab's scratch tree")?;
-        if lock.try_lock().is_err() {
-            eprintln!("another lab is building; waiting for it");
-            lock.lock().context("lock the lab's scratch tree")?;
-        }
-        Ok(Scratch { dir, _lock: lock })
-    }
-
-    /// A program of the engine, built with these bodies in it. The error is what the compiler said.
-    pub fn build(&self, course: &Path, package: &str, bodies: &[(&str, String)]) -> Result<PathBuf> {
-        let (tree, target) = (self.dir.join("tree"), self.dir.join("target"));
-        copy_with(course, &tree, &source::replaced(course, bodies)?)?;
-        let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args(["build", "--quiet", "--package", package, "--bin", package])
-            .current_dir(&tree)
-            .env("CARGO_TARGET_DIR", &target)
-            // Nobody debugs it: without debug information it is compiled and linked in half the time.
-            .env("CARGO_PROFILE_DEV_DEBUG", "false")
-            .env("CARGO_INCREMENTAL", "1")
-            // What the outer cargo says to this program is not meant for the inner one.
-            .env_remove("CARGO_MANIFEST_DIR")
-            .output()
-            .context("cargo does not start")?;
-        if !output.status.success() {
-            bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
-        }
-        Ok(target.join("debug").join(package))
-    }
 }
 
 #[cfg(test)]

@@ -20,6 +20,9 @@ use std::{
 /// The name of a grader's group; its process ID follows.
 const NAME: &str = "teu-lab-";
 
+/// The group below it on version 2, in which the grader itself is.
+const LEAF: &str = "grader";
+
 /// Bytes and processes that all checks may use together, the compiler included.
 const LIMITS: [(&str, &str); 4] = [
     ("memory.limit_in_bytes", "6G"),
@@ -82,13 +85,38 @@ impl Own {
                 .with_context(|| format!("cover {}", at.display()))?;
             if v2 {
                 // As above: so this process sits in a group below.
-                let leaf = at.join("grader");
+                let leaf = at.join(LEAF);
                 fs::create_dir(&leaf)?;
                 fs::write(leaf.join("cgroup.procs"), "0").context("sit below")?;
                 hand_down(&at);
             }
         }
         Ok(Some(own))
+    }
+
+    /// Removes the groups below. Returns those that stay.
+    pub(super) fn clean(&self) -> Vec<String> {
+        let mut stay = Vec::new();
+        for tree in &self.trees {
+            let group = tree.above().join(&self.name);
+            for entry in fs::read_dir(&group).into_iter().flatten().flatten() {
+                if entry.file_name() == LEAF || !entry.file_type().is_ok_and(|t| t.is_dir()) {
+                    continue;
+                }
+                remove(&entry.path());
+                if entry.path().exists() {
+                    stay.push(entry.file_name().to_string_lossy().into_owned());
+                }
+            }
+        }
+        stay
+    }
+}
+
+impl Tree {
+    /// By its descriptor the group above is seen as the host sees it.
+    fn above(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.above.as_raw_fd()))
     }
 }
 
@@ -172,13 +200,11 @@ fn remove(group: &Path) {
 impl Drop for Own {
     fn drop(&mut self) {
         for tree in &self.trees {
-            // By its descriptor the group above is seen as the host sees it.
-            let above = PathBuf::from(format!("/proc/self/fd/{}", tree.above.as_raw_fd()));
             if let Err(error) = (&tree.home).write_all(b"0") {
                 eprintln!("lab: cannot leave its control group: {error}");
                 continue;
             }
-            remove(&above.join(&self.name));
+            remove(&tree.above().join(&self.name));
         }
     }
 }

@@ -45,7 +45,14 @@ const PROGRAMS: &str = "/opt/teu";
 
 /// The grader's own step aside, to be held as long as it judges.
 pub struct Apart {
-    _groups: Option<groups::Own>,
+    groups: Option<groups::Own>,
+}
+
+impl Apart {
+    /// Removes the control groups that a check has left. Returns those that stay.
+    pub fn clean(&self) -> Vec<String> {
+        self.groups.as_ref().map(groups::Own::clean).unwrap_or_default()
+    }
 }
 
 /// Takes this process out of the host's mount namespace and, as root, puts it into a control group of its own; an ordinary
@@ -64,7 +71,7 @@ pub fn apart() -> Result<Apart> {
     unshare(CloneFlags::CLONE_NEWNS).context("leave the host's mount namespace")?;
     mount(NONE, "/", NONE, MsFlags::MS_SLAVE | MsFlags::MS_REC, NONE).context("keep mounts from the host")?;
     let groups = if ordinary { None } else { groups::Own::enter()? };
-    Ok(Apart { _groups: groups })
+    Ok(Apart { groups })
 }
 
 thread_local! {

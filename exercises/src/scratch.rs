@@ -1,0 +1,123 @@
+//! Where the grader builds: one tree for all answers, so that only what differs is compiled.
+
+use crate::{source, tree};
+use anyhow::{Context, Result, bail};
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+    sys::stat::Mode,
+    unistd::{chdir, mkdir},
+};
+use std::{
+    fs::{self, File},
+    os::{fd::AsRawFd, unix::process::CommandExt},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// The tree, locked as long as this lives.
+pub struct Scratch {
+    dir: PathBuf,
+    course: PathBuf,
+    /// All that is built, the lab included.
+    target: PathBuf,
+    _lock: File,
+}
+
+impl Scratch {
+    /// Waits for whoever is building there now.
+    pub fn lock(course: &Path) -> Result<Scratch> {
+        let target =
+            std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| course.join("target"), PathBuf::from);
+        let target = std::path::absolute(target).context("find the directory of what is built")?;
+        let dir = target.join("lab");
+        fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+        let lock = File::create(dir.join("lock")).context("open the lock of the lab's scratch tree")?;
+        if lock.try_lock().is_err() {
+            eprintln!("another lab is building; waiting for it");
+            lock.lock().context("lock the lab's scratch tree")?;
+        }
+        Ok(Scratch { dir, course: course.to_owned(), target, _lock: lock })
+    }
+
+    /// Gets the libraries that the engine is built with, as long as there is a network: an answer is built without one.
+    pub fn fetch(&self) -> Result<()> {
+        let (had, lock) = (self.dir.join("fetched"), fs::read(self.course.join("Cargo.lock"))?);
+        if fs::read(&had).is_ok_and(|old| old == lock) {
+            return Ok(());
+        }
+        let libc = if cfg!(target_env = "musl") { "musl" } else { "gnu" };
+        let target = format!("{}-unknown-linux-{libc}", std::env::consts::ARCH);
+        let status =
+            cargo().args(["fetch", "--quiet", "--target", &target]).current_dir(&self.course).status();
+        // Without a network they may be there all the same: the compiler will say.
+        if status.context("cargo does not start")?.success() {
+            fs::write(&had, lock).context("note that the libraries are here")?;
+        }
+        Ok(())
+    }
+
+    /// A program of the engine, built with these bodies in it. The error is what the compiler said.
+    pub fn build(&self, package: &str, bodies: &[(&str, String)]) -> Result<PathBuf> {
+        let (tree, target) = (self.dir.join("tree"), self.dir.join("target"));
+        tree::copy_with(&self.course, &tree, &source::replaced(&self.course, bodies)?)?;
+        let mut command = cargo();
+        command
+            .args(["build", "--quiet", "--offline", "--package", package, "--bin", package])
+            .env("CARGO_TARGET_DIR", &target)
+            // Nobody debugs it: without debug information it is compiled and linked in half the time.
+            .env("CARGO_PROFILE_DEV_DEBUG", "false")
+            .env("CARGO_INCREMENTAL", "1")
+            .env("CARGO_TERM_COLOR", "never");
+        self.alone(&mut command, tree)?;
+        let output = command.output().context("cargo does not start")?;
+        if !output.status.success() {
+            bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(target.join("debug").join(package))
+    }
+
+    /// Runs a command in `dir`, in a mount namespace in which of the course there is nothing but the scratch tree: so while
+    /// an answer is compiled, the engine's own is nowhere to be read.
+    fn alone(&self, command: &mut Command, dir: PathBuf) -> Result<()> {
+        let scratch = File::open(&self.dir).context("open the scratch tree")?;
+        let held = format!("/proc/self/fd/{}", scratch.as_raw_fd());
+        let mut masks = vec![self.course.clone()];
+        if !self.target.starts_with(&self.course) {
+            masks.push(self.target.clone());
+        }
+        let within = |mask: &&PathBuf| self.dir.starts_with(mask);
+        let from = masks.iter().find(within).context("the scratch tree is nowhere")?.clone();
+        let mut way: Vec<PathBuf> =
+            self.dir.ancestors().take_while(|a| *a != from).map(Path::to_owned).collect();
+        way.reverse();
+        let at = self.dir.clone();
+        // SAFETY: between fork and exec only system calls are made, on what was made before.
+        unsafe {
+            command.pre_exec(move || {
+                let none = None::<&str>;
+                unshare(CloneFlags::CLONE_NEWNS)?;
+                mount(none, "/", none, MsFlags::MS_SLAVE | MsFlags::MS_REC, none)?;
+                for mask in &masks {
+                    mount(Some("lab"), mask, Some("tmpfs"), MsFlags::empty(), Some("mode=755"))?;
+                }
+                for step in &way {
+                    mkdir(step, Mode::S_IRWXU)?;
+                }
+                let _open = &scratch; // by its descriptor it is found below the mask
+                mount(Some(held.as_str()), &at, none, MsFlags::MS_BIND, none)?;
+                chdir(&dir)?;
+                Ok(())
+            });
+        }
+        Ok(())
+    }
+}
+
+/// The cargo that this program was started by.
+fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // What the outer cargo says to this program is not meant for the inner one.
+    command.env_remove("CARGO_MANIFEST_DIR");
+    command
+}
