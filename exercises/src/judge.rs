@@ -19,7 +19,7 @@ use std::{
 /// A body for each of an exercise's items.
 pub type Bodies = Vec<(&'static str, String)>;
 
-/// Judges answers. As long as there is one, no other lab builds in the same scratch tree.
+/// Judges answers.
 pub struct Judge {
     course: PathBuf,
     scratch: Scratch,
@@ -33,7 +33,7 @@ impl Judge {
     /// process has a second thread.
     pub fn new(seed: Option<u64>) -> Result<Judge> {
         let course = tree::course();
-        let scratch = Scratch::lock(&course)?;
+        let scratch = Scratch::at(&course)?;
         scratch.fetch()?;
         Ok(Judge { scratch, course, seed, apart: sandbox::apart() })
     }
@@ -64,20 +64,20 @@ impl Judge {
                 return Ok(Verdict::failed(expected, format!("in {item}, {why}"), hint));
             }
         }
+        let lock = self.scratch.lock()?;
         let began = Instant::now();
-        let built = self.scratch.build(exercise.program, bodies);
+        let built = self.scratch.build(exercise.program, bodies, true)?;
         *building = began.elapsed();
         let program = match built {
             Ok(program) => program,
-            Err(error) => {
-                let hint = "what does the first error say?";
-                return Ok(Verdict::failed("it compiles", format!("{error:#}"), hint));
-            }
+            Err(said) => return Ok(Verdict::failed("it compiles", said, "what does the first error say?")),
         };
         let sandbox = match Sandbox::new(&program) {
             Ok(sandbox) => sandbox,
             Err(why) => return Ok(Verdict::NotChecked(format!("there is no sandbox: {why:#}"))),
         };
+        // The program has been copied: another lab may build.
+        drop(lock);
         let case =
             Case { program: sandbox.program(), dir: sandbox.dir(), dice: Dice::new(seed), sandbox: &sandbox };
         // A check that gives up, or panics on what it did not expect to see, gives no points.
@@ -123,6 +123,11 @@ pub struct Judged {
 /// The bodies as they are given out.
 pub fn untouched(exercise: &Exercise) -> Bodies {
     exercise.items.iter().map(|item| (*item, tree::todo(exercise))).collect()
+}
+
+/// Whether a body is as it was given out.
+pub fn is_empty(body: &str) -> bool {
+    body.contains("todo!(") && body.contains("cargo lab show")
 }
 
 /// The engine's own bodies, with a mistake in one.

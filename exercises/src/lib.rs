@@ -17,6 +17,10 @@
 //! | [`sandbox`] | where it runs |
 //! | [`facts`] | what the kernel shows of a process |
 //! | [`verdict`] | what a check found, and how it is told |
+//! | [`grade`] | the verdicts on a workspace, and their points |
+//! | [`report`] | a grade for people and programs |
+//! | [`cache`] | verdicts that were found before |
+//! | [`files`] | files that are never half there |
 //! | [`progress`] | what has been solved, in a text file |
 //!
 //! Three rules hold. *One source*: an exercise is an item of the shipped chapter code; nothing is copied by hand.
@@ -24,14 +28,18 @@
 //! be checked is a verdict of its own and gives no points.
 
 pub mod bundle;
+pub mod cache;
 pub mod course;
 pub mod dice;
 pub mod facts;
+pub mod files;
+pub mod grade;
 pub mod image;
 pub mod judge;
 pub mod module;
 pub mod progress;
 pub mod refuse;
+pub mod report;
 pub mod run;
 pub mod sandbox;
 pub mod scratch;

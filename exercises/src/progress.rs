@@ -1,6 +1,7 @@
 //! What has been solved: `progress.txt` in the reader's directory, a line an exercise, made to be
 //! committed. It is a convenience for the reader; a grade never believes it.
 
+use crate::files;
 use anyhow::{Context, Result};
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -69,9 +70,7 @@ impl Progress {
             }
             text.push('\n');
         }
-        let new = dir.join(".progress.new");
-        fs::write(&new, text).with_context(|| new.display().to_string())?;
-        fs::rename(&new, dir.join(FILE)).with_context(|| new.display().to_string())
+        files::write(&dir.join(FILE), text.as_bytes())
     }
 
     /// One exercise's line, to be changed.

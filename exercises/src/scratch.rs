@@ -1,43 +1,48 @@
 //! Where the grader builds: one tree for all answers, so that only what differs is compiled.
 
 use crate::{source, tree};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nix::{
+    fcntl::{OFlag, open},
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
     sys::stat::Mode,
-    unistd::{chdir, mkdir},
+    unistd::{chdir, fchdir, mkdir},
 };
 use std::{
     fs::{self, File},
-    os::{fd::AsRawFd, unix::process::CommandExt},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::Command,
 };
 
-/// The tree, locked as long as this lives.
+/// The tree.
 pub struct Scratch {
     dir: PathBuf,
     course: PathBuf,
     /// All that is built, the lab included.
     target: PathBuf,
-    _lock: File,
 }
 
 impl Scratch {
-    /// Waits for whoever is building there now.
-    pub fn lock(course: &Path) -> Result<Scratch> {
+    /// The tree in which answers to this course are built.
+    pub fn at(course: &Path) -> Result<Scratch> {
         let target =
             std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| course.join("target"), PathBuf::from);
         let target = std::path::absolute(target).context("find the directory of what is built")?;
         let dir = target.join("lab");
         fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
-        let lock = File::create(dir.join("lock")).context("open the lock of the lab's scratch tree")?;
+        Ok(Scratch { dir, course: course.to_owned(), target })
+    }
+
+    /// Waits for whoever is building there now, and keeps others out until it is dropped.
+    pub fn lock(&self) -> Result<File> {
+        let lock = File::create(self.dir.join("lock")).context("open the lock of the lab's scratch tree")?;
         if lock.try_lock().is_err() {
             eprintln!("another lab is building; waiting for it");
             lock.lock().context("lock the lab's scratch tree")?;
         }
-        Ok(Scratch { dir, course: course.to_owned(), target, _lock: lock })
+        Ok(lock)
     }
 
     /// Gets the libraries that the engine is built with, as long as there is a network: an answer is built without one.
@@ -57,8 +62,14 @@ impl Scratch {
         Ok(())
     }
 
-    /// A program of the engine, built with these bodies in it. The error is what the compiler said.
-    pub fn build(&self, package: &str, bodies: &[(&str, String)]) -> Result<PathBuf> {
+    /// A program of the engine, built with these bodies in it, if so wanted [`alone`](Scratch::alone). To be called with the
+    /// lock, and the program to be used before it is dropped. The inner error is what the compiler said.
+    pub fn build(
+        &self,
+        package: &str,
+        bodies: &[(&str, String)],
+        alone: bool,
+    ) -> Result<Result<PathBuf, String>> {
         let (tree, target) = (self.dir.join("tree"), self.dir.join("target"));
         tree::copy_with(&self.course, &tree, &source::replaced(&self.course, bodies)?)?;
         let mut command = cargo();
@@ -69,19 +80,21 @@ impl Scratch {
             .env("CARGO_PROFILE_DEV_DEBUG", "false")
             .env("CARGO_INCREMENTAL", "1")
             .env("CARGO_TERM_COLOR", "never");
-        self.alone(&mut command, tree)?;
+        if alone {
+            self.alone(&mut command, tree)?;
+        } else {
+            command.current_dir(tree);
+        }
         let output = command.output().context("cargo does not start")?;
         if !output.status.success() {
-            bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
+            return Ok(Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
         }
-        Ok(target.join("debug").join(package))
+        Ok(Ok(target.join("debug").join(package)))
     }
 
     /// Runs a command in `dir`, in a mount namespace in which of the course there is nothing but the scratch tree: so while
     /// an answer is compiled, the engine's own is nowhere to be read.
     fn alone(&self, command: &mut Command, dir: PathBuf) -> Result<()> {
-        let scratch = File::open(&self.dir).context("open the scratch tree")?;
-        let held = format!("/proc/self/fd/{}", scratch.as_raw_fd());
         let mut masks = vec![self.course.clone()];
         if !self.target.starts_with(&self.course) {
             masks.push(self.target.clone());
@@ -98,14 +111,16 @@ impl Scratch {
                 let none = None::<&str>;
                 unshare(CloneFlags::CLONE_NEWNS)?;
                 mount(none, "/", none, MsFlags::MS_SLAVE | MsFlags::MS_REC, none)?;
+                // Held, it is still there when its path is covered.
+                let scratch = open(&at, OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
                 for mask in &masks {
                     mount(Some("lab"), mask, Some("tmpfs"), MsFlags::empty(), Some("mode=755"))?;
                 }
                 for step in &way {
                     mkdir(step, Mode::S_IRWXU)?;
                 }
-                let _open = &scratch; // by its descriptor it is found below the mask
-                mount(Some(held.as_str()), &at, none, MsFlags::MS_BIND, none)?;
+                fchdir(&scratch)?;
+                mount(Some("."), &at, none, MsFlags::MS_BIND, none)?;
                 chdir(&dir)?;
                 Ok(())
             });

@@ -54,6 +54,8 @@ pub fn cut(root: &Path, path: &str) -> Result<Listing> {
 pub struct Body {
     /// The file, from the workspace's root.
     pub file: String,
+    /// The line in which it begins, from 1.
+    pub line: usize,
     /// The bytes between the braces.
     pub range: Range<usize>,
     /// They, as they are now.
@@ -67,7 +69,8 @@ pub fn body(root: &Path, path: &str) -> Result<Body> {
         .and_then(|(_, block)| block)
         .ok_or_else(|| anyhow!("`{path}` in {} is not a function", module.file))?;
     let text = module.source[range.clone()].to_owned();
-    Ok(Body { file: module.file, range, text })
+    let line = module.source[..range.start].lines().count().max(1);
+    Ok(Body { file: module.file, line, range, text })
 }
 
 /// Puts other bodies in the place of these functions', in the workspace at `root`.

@@ -4,6 +4,7 @@
 
 use crate::{course::Exercise, source};
 use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeMap,
     fs,
@@ -99,6 +100,30 @@ fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<()> {
 /// The bodies that the reader wrote for an exercise.
 pub fn answer(dir: &Path, exercise: &Exercise) -> Result<Vec<(&'static str, String)>> {
     exercise.items.iter().map(|item| Ok((*item, source::body(dir, item)?.text))).collect()
+}
+
+/// A digest of all that a verdict depends on, but for the answer: the engine, and the lab.
+pub fn digest(course: &Path) -> Result<String> {
+    let mut hash = Sha256::new();
+    let parts = PARTS.iter().chain(&["Cargo.toml", "exercises/src"]);
+    let mut open: Vec<PathBuf> = parts.map(|part| course.join(part)).filter(|p| p.exists()).collect();
+    let mut files = Vec::new();
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            for entry in fs::read_dir(&path).with_context(|| path.display().to_string())? {
+                open.push(entry?.path());
+            }
+        } else {
+            files.push(path);
+        }
+    }
+    files.sort();
+    for path in files {
+        let text = fs::read(&path).with_context(|| path.display().to_string())?;
+        hash.update(format!("{} {}\n", path.display(), text.len()));
+        hash.update(text);
+    }
+    Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
 }
 
 #[cfg(test)]
