@@ -111,11 +111,7 @@ impl<'s> Stage<'s> {
         make: impl FnOnce(&mut Stage<'s>) -> Result<Option<Layer>>,
     ) -> Result<()> {
         let session = self.session;
-        let config = serde_json::to_vec(&self.config.config).doing(|| "write the configuration".into())?;
-        let epoch = session.epoch()?.map(|e| e.to_string()).unwrap_or_default();
-        let parts = [self.key.as_bytes(), &config, created_by.as_bytes(), epoch.as_bytes()];
-        let key = cache::key(parts.into_iter().chain(inputs.iter().map(|i| i.as_bytes())));
-
+        let key = self.step_key(created_by, inputs)?;
         let found = (!session.build.no_cache).then(|| session.cache.get(&key, session.store)).flatten();
         let step = match found {
             Some(step) => {
@@ -135,6 +131,14 @@ impl<'s> Stage<'s> {
         self.push(step, created_by, &key)?;
         session.tell(Event::Image(self.id()?.get(..12).unwrap_or_default()));
         Ok(())
+    }
+
+    /// The cache key of an instruction that is executed now: everything that its result depends on.
+    fn step_key(&self, created_by: &str, inputs: &[&str]) -> Result<String> {
+        let config = serde_json::to_vec(&self.config.config).doing(|| "write the configuration".into())?;
+        let epoch = self.session.epoch()?.map(|e| e.to_string()).unwrap_or_default();
+        let parts = [self.key.as_bytes(), &config, created_by.as_bytes(), epoch.as_bytes()];
+        Ok(cache::key(parts.into_iter().chain(inputs.iter().map(|i| i.as_bytes()))))
     }
 
     /// Puts what an instruction made on top.

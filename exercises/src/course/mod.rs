@@ -3,6 +3,7 @@
 use crate::{bundle::Bundle, dice::Dice, facts, run::Running, sandbox::Sandbox, verdict::Verdict};
 use std::{collections::BTreeMap, path::Path, process::Command};
 
+mod cache;
 mod diff;
 mod expand;
 mod extract;
@@ -23,6 +24,7 @@ pub const ALL: &[&Exercise] = &[
     &whiteouts::EXERCISE,
     &diff::EXERCISE,
     &expand::EXERCISE,
+    &cache::EXERCISE,
 ];
 
 /// One exercise.
