@@ -10,6 +10,7 @@ mod extract;
 mod loopback;
 mod pivot;
 mod private;
+mod reference;
 mod store;
 mod tool;
 mod whiteouts;
@@ -25,6 +26,7 @@ pub const ALL: &[&Exercise] = &[
     &diff::EXERCISE,
     &expand::EXERCISE,
     &cache::EXERCISE,
+    &reference::EXERCISE,
 ];
 
 /// One exercise.
