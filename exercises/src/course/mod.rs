@@ -10,6 +10,7 @@ mod extract;
 mod loopback;
 mod pivot;
 mod private;
+mod pull;
 mod reference;
 mod store;
 mod tool;
@@ -27,6 +28,7 @@ pub const ALL: &[&Exercise] = &[
     &expand::EXERCISE,
     &cache::EXERCISE,
     &reference::EXERCISE,
+    &pull::EXERCISE,
 ];
 
 /// One exercise.
