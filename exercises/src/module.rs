@@ -1,6 +1,6 @@
 //! A crate's modules, followed from file to file as the compiler follows them.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::{fs, path::Path};
 use syn::{Attribute, Item, UseTree, spanned::Spanned};
 
@@ -24,7 +24,7 @@ pub struct Module {
 impl Module {
     /// The module that is all of `file`.
     pub fn read(root: &Path, file: String) -> Result<Module> {
-        let source = fs::read_to_string(root.join(&file)).with_context(|| file.clone())?;
+        let source = read(root, &file)?;
         let parsed = syn::parse_file(&source).with_context(|| format!("{file} is not Rust"))?;
         let (parent, name) = file.rsplit_once('/').unwrap_or(("", &file));
         let dir = match name {
@@ -77,6 +77,42 @@ impl Module {
         names.dedup();
         names.join(", ")
     }
+}
+
+/// No file of Rust is larger.
+const LARGEST: u64 = 4 << 20;
+
+/// Deeper no honest code nests; a parser that follows deeper runs out of stack.
+const DEEPEST: usize = 200;
+
+/// Reads a source file. In a stranger's workspace it may be a link to something of ours, a pipe that never ends, or be made
+/// to break the parser.
+fn read(root: &Path, file: &str) -> Result<String> {
+    let mut path = root.to_owned();
+    for step in Path::new(file) {
+        path.push(step);
+        let kind = fs::symlink_metadata(&path).with_context(|| file.to_owned())?.file_type();
+        if !kind.is_dir() && !kind.is_file() {
+            bail!("{file}: {} is not a plain file", path.display());
+        }
+    }
+    if fs::metadata(&path)?.len() > LARGEST {
+        bail!("{file} is larger than {LARGEST} bytes");
+    }
+    let text = fs::read_to_string(&path).with_context(|| file.to_owned())?;
+    let (mut depth, mut deepest) = (0_usize, 0);
+    for byte in text.bytes() {
+        match byte {
+            b'(' | b'[' | b'{' => depth += 1,
+            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    if deepest > DEEPEST {
+        bail!("{file} nests its brackets {deepest} deep");
+    }
+    Ok(text)
 }
 
 fn leaf(tree: &UseTree, name: &str, path: &mut Vec<String>) -> Option<Vec<String>> {

@@ -30,7 +30,15 @@ pub fn start(course: &Path, dir: &Path, exercises: &[&Exercise]) -> Result<()> {
     for exercise in exercises {
         blank(dir, exercise)?;
     }
-    Ok(())
+    fs::write(dir.join(".gitignore"), "/target\n/.engine\n").context("write .gitignore")?;
+    // So that `cargo lab` is understood inside the workspace too, for this workspace and by this course.
+    let dir = dir.canonicalize().with_context(|| dir.display().to_string())?;
+    let words = ["run", "--quiet", "--manifest-path"].map(str::to_owned).into_iter();
+    let words = words.chain([course.join("Cargo.toml").display().to_string()]);
+    let words = words.chain(["--package", "lab", "--", "-C"].map(str::to_owned));
+    let words: Vec<String> = words.chain([dir.display().to_string()]).collect();
+    let alias = format!("[alias]\nlab = {}\n", serde_json::to_string(&words).context("write the alias")?);
+    fs::write(dir.join(".cargo/config.toml"), alias).context("write .cargo/config.toml")
 }
 
 /// Takes an exercise's bodies out, leaving the sentence of what is to be written.

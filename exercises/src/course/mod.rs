@@ -142,3 +142,38 @@ fn never_started(running: Running, hint: impl FnOnce(&str) -> &'static str) -> a
     let seen = format!("it ended before its program ran: {}", ended.tell());
     Ok(Verdict::failed("the container starts", seen, hint))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{judge, tree};
+    use std::collections::BTreeSet;
+
+    /// A function that was renamed or moved, or a text that a wrong answer changes and that is no longer there, is found here.
+    #[test]
+    fn every_exercise_is_of_the_code_that_is_shipped() {
+        for e in ALL {
+            let reference =
+                tree::answer(&tree::course(), e).unwrap_or_else(|error| panic!("{}: {error:#}", e.id));
+            assert!(reference.iter().all(|(_, body)| !judge::is_empty(body)), "{}", e.id);
+            for wrong in e.wrong {
+                let mistaken = judge::mistaken(&reference, &wrong.answer);
+                let mistaken = mistaken.unwrap_or_else(|error| panic!("{}: {}: {error:#}", e.id, wrong.name));
+                assert_ne!(mistaken, reference, "{}: {} is the right answer", e.id, wrong.name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_exercise_is_whole() {
+        let ids: BTreeSet<_> = ALL.iter().map(|e| e.id).collect();
+        assert_eq!(ids.len(), ALL.len(), "two exercises have one name");
+        for e in ALL {
+            assert!(e.wrong.len() >= 4, "{} has too few wrong answers", e.id);
+            assert!(!e.invariants.is_empty() && e.points > 0 && e.id.contains('/'), "{}", e.id);
+            let texts = [e.task, e.predict, e.why.0, e.why.1, e.title, e.section];
+            assert!(texts.iter().chain(&e.hints).all(|t| !t.is_empty()), "{}", e.id);
+            assert!(e.wrong.iter().all(|w| !w.told.is_empty()), "{}", e.id);
+        }
+    }
+}

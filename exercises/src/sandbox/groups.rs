@@ -27,7 +27,7 @@ const LEAF: &str = "grader";
 const LIMITS: [(&str, &str); 4] = [
     ("memory.limit_in_bytes", "6G"),
     ("memory.max", "6G"),
-    ("pids.max", "2000"),
+    ("pids.max", "600"),
     ("devices.deny", "b *:* rwm"),
 ];
 
