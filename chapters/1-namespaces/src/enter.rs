@@ -22,7 +22,7 @@ use nix::{
     },
     unistd::{Pid, chroot, fchdir, setsid},
 };
-use oci_spec::runtime::{LinuxSeccomp, Process};
+use oci_spec::runtime::{Linux, Process};
 use std::{
     convert::Infallible,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
@@ -34,8 +34,10 @@ pub struct Request<'a> {
     pub target: Pid,
     /// Program, environment, user, capabilities ... (config.md, Process).
     pub process: &'a Process,
-    /// The container's filter.
-    pub seccomp: Option<&'a LinuxSeccomp>,
+    /// What of the container's configuration holds for it too: filter, personality, memory policy.
+    pub linux: Option<&'a Linux>,
+    /// The container's state JSON, for a seccomp agent.
+    pub state: &'a [u8],
     /// Its standard streams.
     pub stdio: Stdio<'a>,
     /// A cgroup v2 directory to be born in.
@@ -86,6 +88,7 @@ pub fn clone(request: &Request) -> Result<Cloned> {
         // The container's processes will see the child at once: they must not be able to reach
         // this program through it, as /proc/PID/exe or by ptrace(2) (CVE-2019-5736).
         prctl::set_dumpable(false).doing(|| "make this process undumpable".into())?;
+        scheduling::all_cpus();
         scheduling::affinity(request.process, true)?;
         // The cgroup namespace is joined last, by the child: from inside it the kernel would
         // refuse to put a child into a group that only the outside can see.
@@ -134,11 +137,14 @@ fn run(request: &Request, doors: &Doors, talk: &Talk) -> Result<Infallible> {
     let (orders, _) = talk.wait_go()?;
     join(doors, doors.others & CloneFlags::CLONE_NEWCGROUP)?;
     label::on_exec(&doors.proc, process)?;
-    scheduling::apply(process, None)?;
+    scheduling::apply(process, request.linux)?;
+    let filter = request.linux.and_then(|l| l.seccomp().as_ref());
+    // While the host's sockets can still be found.
+    let agent = filter.map(|f| seccomp::agent(f, &doors.proc, request.state)).transpose()?.flatten();
     scheduling::affinity(process, false)?;
     fchdir(&doors.root).and_then(|()| chroot(".")).doing(|| "enter the container's root".into())?;
     if doors.others.contains(CloneFlags::CLONE_NEWUSER) {
-        identity::root_of_the_namespace()?;
+        identity::root_of_the_namespace(process)?;
     }
     let _ = sys::join_new_keyring();
     setsid().doing(|| "start a session".into())?;
@@ -159,7 +165,7 @@ fn run(request: &Request, doors: &Doors, talk: &Talk) -> Result<Infallible> {
     identity::user(process, talk)?;
     entered.or_else(|_| program::enter_directory(process.cwd()))?;
     let program = Program::find(process)?;
-    let filter = request.seccomp.map(seccomp::compile).transpose()?;
+    let filter = filter.map(seccomp::compile).transpose()?.map(|f| f.tell(agent));
     descriptors::die_with_parent(orders)?;
     talk.say(Word::Ready, b"", terminal.as_ref().map(|t| t.master.as_fd()))?;
     drop(terminal);

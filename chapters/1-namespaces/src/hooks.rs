@@ -24,9 +24,12 @@ use std::{
 };
 
 /// Runs hooks one after the other, until one fails. Whether that is fatal depends on the kind of
-/// hook and is the caller's to know.
-pub fn run(hooks: &[Hook], state: &[u8]) -> Result<()> {
-    hooks.iter().try_for_each(|hook| run_one(hook, state))
+/// hook and is the caller's to know; the kind is for the message, which is runc's.
+pub fn run(kind: &str, hooks: &[Hook], state: &[u8]) -> Result<()> {
+    hooks.iter().enumerate().try_for_each(|(number, hook)| {
+        run_one(hook, state)
+            .map_err(|error| Error::Invalid(format!("error running {kind} hook #{number}: {error}")))
+    })
 }
 
 fn run_one(hook: &Hook, state: &[u8]) -> Result<()> {
@@ -74,6 +77,7 @@ fn run_one(hook: &Hook, state: &[u8]) -> Result<()> {
     let mut said = Vec::new();
     let _ = output.rewind().and_then(|()| output.take(4096).read_to_end(&mut said));
     let how = match status.signal() {
+        Some(libc::SIGSYS) => "was killed by the seccomp filter (bad system call)".to_owned(),
         Some(signal) => format!("was killed by signal {signal}"),
         None => format!("failed with exit code {}", status.code().unwrap_or(-1)),
     };

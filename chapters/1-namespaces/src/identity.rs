@@ -18,9 +18,19 @@ use nix::{
 use oci_spec::runtime::{LinuxCapabilities, LinuxCapabilitiesBuilder, Process};
 
 /// Becomes uid and gid 0 of the user namespace that we are in: until then we are whoever we were
-/// outside, which mostly has no name in here, and nobody without a name may make a file.
-pub(crate) fn root_of_the_namespace() -> Result<()> {
-    become_ids(Uid::from_raw(0), Gid::from_raw(0))?;
+/// outside, which mostly has no name in here, and nobody without a name may make a file. A namespace
+/// without a root of its own has at least the user of the process. (The capabilities stay: only who was
+/// root by name loses them by changing it, capabilities(7).)
+pub(crate) fn root_of_the_namespace(process: &Process) -> Result<()> {
+    let root = (Gid::from_raw(0), Uid::from_raw(0));
+    let no_root = setresgid(root.0, root.0, root.0).and_then(|()| setresuid(root.1, root.1, root.1));
+    match no_root {
+        Err(Errno::EINVAL) => {
+            let user = process.user();
+            become_ids(Uid::from_raw(user.uid()), Gid::from_raw(user.gid()))?;
+        }
+        other => other.doing(|| "become root of the user namespace".into())?,
+    }
     no_groups(setgroups(&[])).doing(|| "drop the groups of outside".into())
 }
 

@@ -16,6 +16,7 @@ use crate::{
 };
 use nix::{
     fcntl::{AT_FDCWD, OFlag, open},
+    mount::MsFlags,
     sys::stat::Mode,
     unistd::{getegid, geteuid},
 };
@@ -25,15 +26,25 @@ use std::{
     path::Path,
 };
 
-/// The idmapped mounts of a configuration, each with its place in the list of mounts.
-pub(crate) fn trees(spec: &Spec, bundle: &Path) -> Result<Vec<(usize, OwnedFd)>> {
+/// The idmapped mounts of a configuration, each with its place in the list of mounts; and with a new user namespace
+/// (`new_user`) all single binds.
+pub(crate) fn trees(spec: &Spec, bundle: &Path, new_user: bool) -> Result<Vec<(usize, OwnedFd)>> {
     let mut trees = Vec::new();
     for (index, mount) in spec.mounts().iter().flatten().enumerate() {
         let options = options::parse(mount.options().as_deref().unwrap_or_default());
         let own = (mount.uid_mappings().as_deref(), mount.gid_mappings().as_deref());
         let linux = spec.linux().as_ref();
         let (uids, gids) = match (own, options.idmap) {
-            ((None, None), None) => continue,
+            ((None, None), None) => {
+                if let Some(source) =
+                    mount.source().as_ref().filter(|_| new_user && options.bind == Some(false))
+                {
+                    // Root of the new namespace may not be let into the source's directory; we are.
+                    let tree = open_source(&in_bundle(bundle, source)?, false)?;
+                    trees.push((index, tree));
+                }
+                continue;
+            }
             ((Some(uids), Some(gids)), _) => (uids, gids),
             // Without maps of its own it takes the container's (config.md, "idmap").
             ((None, None), Some(_)) => (
@@ -52,13 +63,22 @@ pub(crate) fn trees(spec: &Spec, bundle: &Path) -> Result<Vec<(usize, OwnedFd)>>
         let source = in_bundle(bundle, source)?;
         let doing = || format!("map the ids of {} for {to}", source.display());
         let userns = user_namespace(uids, gids)?;
-        let tree = sys::open_tree(AT_FDCWD, &source, options.bind == Some(true)).doing(doing)?;
+        let tree = open_source(&source, options.bind == Some(true))?;
         let change =
             MountAttr { set: attr::IDMAP, userns: userns.as_raw_fd() as u64, ..MountAttr::default() };
         sys::mount_setattr(&tree, &change, options.idmap == Some(true)).doing(doing)?;
         trees.push((index, tree));
     }
     Ok(trees)
+}
+
+/// The source of a bind, attached nowhere. It hears what the host mounts there later, and tells it nothing.
+fn open_source(source: &Path, recursive: bool) -> Result<OwnedFd> {
+    let doing = || format!("open the mount source {}", source.display());
+    let tree = sys::open_tree(AT_FDCWD, source, recursive).doing(doing)?;
+    let slave = MountAttr { propagation: MsFlags::MS_SLAVE.bits(), ..MountAttr::default() };
+    sys::mount_setattr(&tree, &slave, recursive).doing(doing)?;
+    Ok(tree)
 }
 
 /// A user namespace with these maps. A descriptor keeps it; its only process is killed again.

@@ -70,12 +70,13 @@ impl Init<'_> {
     /// Everything up to the gate.
     fn prepare(&self) -> Result<Prepared> {
         let Init { request, plan, talk, process, .. } = *self;
+        scheduling::all_cpus();
         descriptors::join_groups(request.tasks)?;
         descriptors::close_others(&self.needed(), request.preserve_fds)?;
         // Until the parent has written our id maps we touch nothing.
         let (orders, state) = talk.wait_go()?;
         if plan.has(Kind::User) {
-            identity::root_of_the_namespace()?;
+            identity::root_of_the_namespace(process)?;
             talk.step("setresuid(2)", || "root of the user namespace".into());
         }
         // A cgroup namespace's root is the group of whoever makes it: it can be made only now.
@@ -92,6 +93,9 @@ impl Init<'_> {
             open("/proc", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).doing(|| "open /proc".into())?;
         label::on_exec(&proc, process)?;
         scheduling::apply(process, self.linux)?;
+        let filter = self.linux.and_then(|l| l.seccomp().as_ref());
+        // While the host's sockets can still be found.
+        let agent = filter.map(|f| seccomp::agent(f, &proc, &state)).transpose()?.flatten();
         // From here on nobody may look into this process: it still is the runtime, soon in a
         // container that may share its pid namespace with strangers (CVE-2016-9962).
         prctl::set_dumpable(false).doing(|| "make this process undumpable".into())?;
@@ -122,8 +126,8 @@ impl Init<'_> {
         let program = Program::find(process)?;
         descriptors::die_with_parent(orders)?;
         // Compiled while the parent has other things to do; loaded last of all.
-        let filter = self.linux.and_then(|l| l.seccomp().as_ref()).map(seccomp::compile);
-        Ok(Prepared { program, filter: filter.transpose()?, terminal, state })
+        let filter = filter.map(seccomp::compile).transpose()?.map(|f| f.tell(agent));
+        Ok(Prepared { program, filter, terminal, state })
     }
 
     /// The descriptors that are still to be used. Everything else that the runtime has open is a way
@@ -197,7 +201,7 @@ impl Init<'_> {
             talk.wait_go()?;
         }
         // Their paths are the host's, their namespaces the container's.
-        hooks::run(self.hooks(Hooks::create_container), state)?;
+        hooks::run("createContainer", self.hooks(Hooks::create_container), state)?;
 
         // Now everything is where it belongs, and can be closed: settings, masks, read-only.
         if let Some(settings) = linux.and_then(|l| l.sysctl().as_ref()) {
@@ -236,9 +240,10 @@ impl Init<'_> {
     }
 
     fn become_program(&self, prepared: &Prepared) -> Result<Infallible> {
-        hooks::run(self.hooks(Hooks::start_container), &prepared.state)?;
         descriptors::restore_signals()?;
         identity::lock(self.process, prepared.filter.as_ref())?;
+        // The hook is a program of the image, and gets no more rights than the container's own.
+        hooks::run("startContainer", self.hooks(Hooks::start_container), &prepared.state)?;
         Err(prepared.program.exec())
     }
 }

@@ -28,7 +28,7 @@
 //! | `program`, `descriptors`, [`sealed`] | found and executed; nothing left open; the runtime's own file out of reach |
 //! | `tuning`, `scheduling`, `sysctl`, `timens` | limits; CPUs and priorities; kernel settings; clocks |
 //! | [`net`], `netdev`, `netlink` | veth and bridge; the host's devices given away; how to ask for them |
-//! | [`hooks`], [`foreground`], `defaults` | programs of others; signals and terminal passed on; docker's configuration |
+//! | [`hooks`], [`foreground`], `defaults`, `lenient` | programs of others; signals and terminal passed on; docker's configuration; what is read with patience |
 
 mod capability;
 mod cgroupfs;
@@ -46,6 +46,7 @@ mod idmap;
 mod init;
 mod inside;
 mod label;
+mod lenient;
 mod mounts;
 pub mod net;
 mod netdev;

@@ -169,7 +169,8 @@ fn join(pid: i32, user: &str, cwd: PathBuf, env: Vec<String>, args: Vec<String>)
     let cloned = enter::clone(&enter::Request {
         target: Pid::from_raw(pid),
         process,
-        seccomp: None,
+        linux: None,
+        state: b"",
         stdio: process::Stdio::Inherit,
         cgroup: None,
         tasks: &[],

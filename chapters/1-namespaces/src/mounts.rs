@@ -17,13 +17,13 @@ use crate::{
 };
 use nix::{
     errno::Errno,
-    fcntl::AT_FDCWD,
+    fcntl::{AT_FDCWD, OFlag, open},
     mount::{MsFlags, mount},
-    sys::stat::{SFlag, fstat},
+    sys::stat::{Mode, SFlag, fstat},
 };
 use oci_spec::runtime::Mount;
 use std::{
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
@@ -89,11 +89,28 @@ impl Mounter<'_> {
         let is_dir = file_kind(&tree).doing(doing)? == SFlag::S_IFDIR;
         let target = inside::make(self.root, to, if is_dir { Kind::Dir } else { Kind::File })?;
         pseudo::guard_proc(self.root, &target, to)?;
-        sys::move_mount(&tree, &target).doing(doing)
+        sys::move_mount(&tree, &target).doing(doing)?;
+        self.follow_the_root(to)
+    }
+
+    /// A mount on `/` covers the root that our descriptor means: from here on it means what is on top.
+    fn follow_the_root(&self, to: &Path) -> Result<()> {
+        if to != Path::new("/") {
+            return Ok(());
+        }
+        let doing = || "open the root that was mounted over the root".to_owned();
+        let place = std::fs::read_link(by_fd(self.root)).doing(doing)?;
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let top = open(&place, flags, Mode::empty()).doing(doing)?;
+        // SAFETY: both are ours; the number that everyone holds as the root stays, and is open again.
+        Errno::result(unsafe { libc::dup3(top.as_raw_fd(), self.root.as_raw_fd(), libc::O_CLOEXEC) })
+            .map(drop)
+            .doing(doing)
     }
 
     /// A file system of its own: proc, sysfs, tmpfs, devpts, mqueue ...
     fn fresh(&self, kind: &str, source: &Path, to: &Path, options: &Options) -> Result<()> {
+        let was_there = if kind == "tmpfs" { inside::find(self.root, to)? } else { None };
         let target = match kind {
             "proc" | "sysfs" => pseudo::plain_directory(self.root, kind, to)?,
             _ => inside::make(self.root, to, Kind::Dir)?,
@@ -109,7 +126,7 @@ impl Mounter<'_> {
             let data = (!data.is_empty()).then_some(data.as_str());
             mount(Some(source), &by_fd(&target), Some(kind), options.flags, data)
         };
-        match try_with(&options.data) {
+        match try_with(&as_covered(&options.data, was_there.as_ref())) {
             // In a user namespace the group that owns terminals (gid=5) may not be mapped.
             Err(Errno::EINVAL) if kind == "devpts" => try_with(&without_gid(&options.data)),
             // A new sysfs shows the network namespace's devices, so only who owns that namespace may
@@ -132,6 +149,7 @@ impl Mounter<'_> {
             other => other,
         }
         .doing(|| format!("mount {kind} on {}", to.display()))?;
+        self.follow_the_root(to)?;
         if options.copy_up {
             copyup::fill(self.root, to, &target)?;
         }
@@ -176,6 +194,17 @@ fn clone_attributes(options: &Options) -> Options {
         below: options.below,
         propagation: options.propagation,
         ..Options::default()
+    }
+}
+
+/// A tmpfs is as open as the directory that it covers, unless its options say how open it is.
+fn as_covered(data: &str, covered: Option<&OwnedFd>) -> String {
+    match covered.and_then(|fd| fstat(fd).ok()) {
+        Some(stat) if !data.split(',').any(|o| o.starts_with("mode=")) => {
+            let mode = format!("mode={:o}", stat.st_mode & 0o7777);
+            if data.is_empty() { mode } else { format!("{mode},{data}") }
+        }
+        _ => data.to_owned(),
     }
 }
 

@@ -93,7 +93,7 @@ pub struct Ready {
 /// or the child may wait for locks that no one will release.
 pub fn clone(request: &Request) -> Result<Cloned> {
     let plan = Plan::new(request.spec, request.bundle)?;
-    let idmapped = idmap::trees(request.spec, request.bundle)?;
+    let idmapped = idmap::trees(request.spec, request.bundle, plan.new_user && geteuid().is_root())?;
     let (ours, theirs) = talk::pair()?;
     let born = plan::clone(&plan, request.cgroup, &ours, &theirs)?;
     let Some((pid, pidfd)) = born else {

@@ -34,7 +34,7 @@ impl Program {
         let Some(name) = args.first() else {
             return invalid("process.args is empty: nothing to run");
         };
-        let mut env = process.env().clone().unwrap_or_default();
+        let mut env = last_of_each(process.env().as_deref().unwrap_or_default());
         // An unset or empty HOME becomes the user's: tools expect one, images do not set it.
         if !env.iter().any(|v| v.strip_prefix("HOME=").is_some_and(|home| !home.is_empty())) {
             env.retain(|v| !v.starts_with("HOME="));
@@ -76,6 +76,15 @@ pub(crate) fn enter_directory(cwd: &Path) -> Result<()> {
             cwd.display()
         )),
     }
+}
+
+/// Of two variables with one name the later one counts, and only that is passed on: programs differ in which of two they
+/// take.
+fn last_of_each(env: &[String]) -> Vec<String> {
+    let name = |variable: &str| variable.split('=').next().unwrap_or_default().to_owned();
+    let names: Vec<String> = env.iter().map(|v| name(v)).collect();
+    let counts = |(at, _): &(usize, &String)| !names[at + 1..].contains(&names[*at]);
+    env.iter().enumerate().filter(counts).map(|(_, variable)| variable.clone()).collect()
 }
 
 fn path_of(env: &[String]) -> &str {

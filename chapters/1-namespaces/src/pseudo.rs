@@ -27,7 +27,7 @@ pub(crate) fn plain_directory(root: &OwnedFd, kind: &str, to: &Path) -> Result<O
         .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_SYMLINKS);
     match openat2(root, to, how) {
         Err(Errno::ELOOP | Errno::ENOTDIR) => invalid(format!(
-            "{kind} must be mounted on an ordinary directory, and {} is or contains a link",
+            "{kind} must be mounted on ordinary directory, and {} is or contains a link",
             to.display()
         )),
         other => other.doing(|| format!("open {} in the root", to.display())),

@@ -173,10 +173,32 @@ pub(crate) fn pivot(root: &OwnedFd, propagation: Option<&str>) -> Result<()> {
 /// old and chroot. The old root stays reachable for a process with CAP_SYS_CHROOT, so this is only
 /// done when asked for.
 pub(crate) fn move_and_chroot(root: &OwnedFd) -> Result<()> {
+    cover_the_hosts(root)?;
     fchdir(root).doing(|| "enter the new root".into())?;
     mount(Some("."), "/", NONE, MsFlags::MS_MOVE, NONE).doing(|| "move the root over /".into())?;
     chroot(".").doing(|| "change the root".into())?;
     chdir("/").doing(|| "enter the new root".into())
+}
+
+/// The old root's /proc and /sys stay below. As long as one is there in the open, the kernel lets the root of a user
+/// namespace inside mount another, without our masks: they are taken off, or covered where the kernel holds them.
+fn cover_the_hosts(root: &OwnedFd) -> Result<()> {
+    let doing = || "take the host's /proc and /sys away".to_owned();
+    let inside = std::fs::read_link(by_fd(root)).doing(doing)?;
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").doing(doing)?;
+    let kinds = |line: &str| line.contains(" - proc ") || line.contains(" - sysfs ");
+    let points: Vec<_> = mounts
+        .lines()
+        .filter(|line| kinds(line))
+        .filter_map(|line| line.split(' ').nth(4))
+        .filter(|point| !Path::new(point).starts_with(&inside))
+        .collect();
+    for point in points {
+        if umount2(point, MntFlags::MNT_DETACH).is_err() {
+            mount(Some("tmpfs"), point, Some("tmpfs"), MsFlags::MS_RDONLY, NONE).doing(doing)?;
+        }
+    }
+    Ok(())
 }
 
 /// Without a mount namespace of its own the container cannot have mounts: they would be the host's.

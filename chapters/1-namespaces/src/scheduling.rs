@@ -38,6 +38,18 @@ pub(crate) fn apply(process: &Process, linux: Option<&Linux>) -> Result<()> {
     linux.and_then(|l| l.memory_policy().as_ref()).map_or(Ok(()), set_memory_policy)
 }
 
+/// Where the runtime was told to run (taskset(1), a service's CPUAffinity) says nothing about the container: it starts on all
+/// CPUs, of which the kernel leaves those of its cpuset.
+pub(crate) fn all_cpus() {
+    let mut set = CpuSet::new();
+    // A set can hold every number below its count.
+    for cpu in 0..CpuSet::count() {
+        let _ = set.set(cpu);
+    }
+    // Where it may not be changed (a filter), it stays as it is.
+    let _ = sched_setaffinity(Pid::from_raw(0), &set);
+}
+
 /// `execCPUAffinity.final`: for a process that joins a container, once it is in its cgroup.
 pub(crate) fn affinity(process: &Process, initial: bool) -> Result<()> {
     let Some(wanted) = process.exec_cpu_affinity() else { return Ok(()) };
@@ -69,15 +81,20 @@ fn set_memory_policy(wanted: &LinuxMemoryPolicy) -> Result<()> {
     let flags = wanted.flags().iter().flatten().map(flag).fold(0, |all, f| all | f);
     let list = wanted.nodes().as_deref().unwrap_or_default();
     let mut mask = [0u64; 16];
-    for node in if list.is_empty() { Vec::new() } else { numbers(list, "linux.memoryPolicy.nodes")? } {
+    for node in if list.is_empty() {
+        Vec::new()
+    } else {
+        numbers(list, "linux.memoryPolicy.nodes: invalid memory policy node")?
+    } {
         match mask.get_mut(node / 64) {
             Some(word) => *word |= 1 << (node % 64),
             None => return invalid(format!("linux.memoryPolicy.nodes: there is no node {node}")),
         }
     }
-    let bits = if list.is_empty() { 0 } else { size_of_val(&mask) * 8 };
-    // SAFETY: the kernel reads so many bits of the mask.
-    Errno::result(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode | flags, mask.as_ptr(), bits) })
+    let (nodes, bits) =
+        if list.is_empty() { (std::ptr::null(), 0) } else { (mask.as_ptr(), size_of_val(&mask) * 8) };
+    // SAFETY: the kernel reads so many bits of the mask, and none where there is none.
+    Errno::result(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode | flags, nodes, bits) })
         .map(drop)
         .doing(|| format!("set the memory policy {} of the nodes {list:?}", wanted.mode()))
 }
@@ -140,7 +157,13 @@ fn set_scheduler(wanted: &Scheduler) -> Result<()> {
     // SAFETY: the structure is the kernel's and says its own size.
     Errno::result(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) })
         .map(drop)
-        .doing(|| format!("set the scheduler {}", wanted.policy()))
+        .doing(|| {
+            format!(
+                "set the scheduler {} (SCHED_DEADLINE needs all CPUs: this process scheduler can't be used together with \
+                 AllowedCPUs, that is, a cpuset)",
+                wanted.policy()
+            )
+        })
 }
 
 fn set_personality(wanted: &LinuxPersonality) -> Result<()> {

@@ -6,6 +6,7 @@
 //! verdict, and a binary search over the ranges: docker's profile has some 70 of them, so a call
 //! is judged in seven comparisons, and the kernel has far less to check and to compile.
 
+mod agent;
 mod bpf;
 mod docker;
 mod syscalls;
@@ -21,12 +22,14 @@ use oci_spec::runtime::{
 };
 use std::collections::BTreeMap;
 
+pub(crate) use agent::agent;
 pub use docker::profile as docker_profile;
 
 /// A filter, compiled.
 pub struct Program {
     code: Vec<Insn>,
     flags: libc::c_ulong,
+    agent: Option<agent::Agent>,
 }
 
 /// Compiles a filter. Names that an architecture does not have are skipped, as the profiles list
@@ -49,10 +52,15 @@ pub fn compile(filter: &LinuxSeccomp) -> Result<Program> {
     if code.len() > bpf::LONGEST {
         return invalid(format!("linux.seccomp is too long for the kernel: {} instructions", code.len()));
     }
-    Ok(Program { code, flags: flags(filter)? })
+    Ok(Program { code, flags: flags(filter)?, agent: None })
 }
 
 impl Program {
+    /// Who is to be told of the filter when it is installed.
+    pub(crate) fn tell(self, agent: Option<agent::Agent>) -> Program {
+        Program { agent, ..self }
+    }
+
     /// Installs the filter on this process for ever (seccomp(2)).
     pub fn load(&self) -> Result<()> {
         let program = libc::sock_fprog { len: self.code.len() as u16, filter: self.code.as_ptr() as *mut _ };
@@ -60,7 +68,11 @@ impl Program {
         let done = unsafe {
             libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, self.flags, &raw const program)
         };
-        Errno::result(done).map(drop).doing(|| "load the seccomp filter".into())
+        let listener = Errno::result(done).doing(|| "load the seccomp filter".into())?;
+        match &self.agent {
+            Some(agent) => agent.send(listener as i32),
+            None => Ok(()),
+        }
     }
 
     /// How many instructions it has.
@@ -86,31 +98,30 @@ fn action(action: Action, errno: Option<u32>) -> Result<u32> {
         Action::ScmpActTrace => libc::SECCOMP_RET_TRACE | data,
         Action::ScmpActLog => libc::SECCOMP_RET_LOG,
         Action::ScmpActAllow => libc::SECCOMP_RET_ALLOW,
-        Action::ScmpActNotify => {
-            return invalid(
-                "linux.seccomp: SCMP_ACT_NOTIFY needs an agent at listenerPath, which this runtime \
-                 does not speak to; use SCMP_ACT_ERRNO",
-            );
-        }
+        Action::ScmpActNotify => libc::SECCOMP_RET_USER_NOTIF,
     })
 }
 
 fn flags(filter: &LinuxSeccomp) -> Result<libc::c_ulong> {
-    if filter.listener_path().as_ref().is_some_and(|path| !path.as_os_str().is_empty()) {
-        return invalid("linux.seccomp.listenerPath: this runtime does not speak to a seccomp agent");
-    }
-    let mut flags = 0;
+    let listener = agent::check(filter)?;
+    let mut flags = if listener { libc::SECCOMP_FILTER_FLAG_NEW_LISTENER } else { 0 };
     for flag in filter.flags().iter().flatten() {
         flags |= match flag {
             Flag::SeccompFilterFlagLog => libc::SECCOMP_FILTER_FLAG_LOG,
+            // For all threads: there is one, and for a listener the kernel would want to be asked otherwise.
+            Flag::SeccompFilterFlagTsync if listener => 0,
             Flag::SeccompFilterFlagTsync => libc::SECCOMP_FILTER_FLAG_TSYNC,
             Flag::SeccompFilterFlagSpecAllow => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+            Flag::SeccompFilterFlagWaitKillableRecv if listener => WAIT_KILLABLE_RECV,
             // It says how a listener is interrupted, and there is none.
             Flag::SeccompFilterFlagWaitKillableRecv => 0,
         };
     }
     Ok(flags)
 }
+
+/// linux/seccomp.h.
+const WAIT_KILLABLE_RECV: libc::c_ulong = 1 << 5;
 
 /// A set of numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

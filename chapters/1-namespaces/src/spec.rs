@@ -11,8 +11,7 @@ use crate::{
     error::{Doing, invalid},
 };
 pub use oci_spec::runtime::Spec;
-use oci_spec::runtime::{Capability, Linux, LinuxNamespaceType as Kind, PosixRlimit, Process};
-use serde_json::Value;
+use oci_spec::runtime::{Linux, LinuxNamespaceType as Kind, PosixRlimit, Process};
 use std::{fs, path::Path};
 
 /// Reads and checks `bundle/config.json` (OCI runtime-spec, config.md).
@@ -27,29 +26,20 @@ pub fn parse(text: &[u8], name: &Path) -> Result<Spec> {
     let wrong = |error| format!("{} is no OCI configuration: {error}", name.display());
     let spec: Spec = match serde_json::from_slice(text) {
         Ok(spec) => spec,
-        // A capability that we do not know is no error but a warning (config.md, "capabilities").
-        Err(error) => match with_known_capabilities(text) {
+        Err(error) => match crate::lenient::parse(text) {
             Ok(spec) => spec,
-            Err(_) => return invalid(wrong(error)),
+            Err(Some(why)) => return invalid(why),
+            Err(None) => return invalid(wrong(error)),
         },
     };
     check(&spec)?;
     Ok(spec)
 }
 
-fn with_known_capabilities(text: &[u8]) -> serde_json::Result<Spec> {
-    let mut config: Value = serde_json::from_slice(text)?;
-    let sets = config.pointer_mut("/process/capabilities").and_then(Value::as_object_mut);
-    for set in sets.into_iter().flat_map(|sets| sets.values_mut()).filter_map(Value::as_array_mut) {
-        set.retain(|name| {
-            let known = serde_json::from_value::<Capability>(name.clone()).is_ok();
-            if !known {
-                tracing::warn!("the capability {name} is unknown: left out");
-            }
-            known
-        });
-    }
-    serde_json::from_value(config)
+/// A `process.json`, as `exec --process` takes it.
+pub fn parse_process(text: &[u8], name: &Path) -> Result<Process> {
+    crate::lenient::process(text)
+        .or_else(|error| invalid(format!("{} is no OCI process: {error}", name.display())))
 }
 
 /// What can be known to be wrong without asking the kernel. A rule that only the kernel knows
@@ -121,6 +111,9 @@ fn check_needs(spec: &Spec, linux: Option<&Linux>, kinds: &[Kind]) -> Result<()>
         (linux.is_some_and(|l| l.net_devices().is_some()), "linux.netDevices", Kind::Network),
     ];
     match needs.into_iter().find(|(given, _, kind)| *given && !kinds.contains(kind)) {
+        Some((_, field, Kind::Network)) => invalid(format!(
+            "{field}: unable to move network devices without a NET namespace: add {{\"type\": \"network\"}} to linux.namespaces"
+        )),
         Some((_, field, kind)) => {
             invalid(format!("{field} would change the host: add a {kind} namespace to linux.namespaces"))
         }
@@ -131,7 +124,7 @@ fn check_needs(spec: &Spec, linux: Option<&Linux>, kinds: &[Kind]) -> Result<()>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn changed(pointer: &str, value: Value) -> Result<Spec> {
         let mut config = serde_json::to_value(docker_default()).unwrap();

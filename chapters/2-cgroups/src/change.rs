@@ -28,9 +28,10 @@ impl Cgroup {
             return Ok(());
         };
         let used = self.stats()?.memory.usage.usage;
+        let what = if memory.swap().is_some() { "memory+swap limit" } else { "memory limit" };
         match memory.limit() {
             Some(limit) if limit > 0 && used > limit.unsigned_abs() => Err(Error::Limit(format!(
-                "the memory limit {limit} is below the {used} that are used now, and checkBeforeUpdate asks to refuse that"
+                "rejecting {what}: {limit} is below the {used} that are used now, and checkBeforeUpdate asks to refuse that"
             ))),
             _ => Ok(()),
         }

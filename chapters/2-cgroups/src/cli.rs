@@ -166,6 +166,9 @@ pub(crate) struct Create {
     /// The unix socket to which the master side of the terminal is sent
     #[arg(long, value_name = "SOCKET")]
     pub(crate) console_socket: Option<PathBuf>,
+    /// The unix socket to which a descriptor of the process (pidfd_open(2)) is sent
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) pidfd_socket: Option<PathBuf>,
     /// Where to write the process ID
     #[arg(long, value_name = "FILE")]
     pub(crate) pid_file: Option<PathBuf>,

@@ -50,6 +50,9 @@ pub enum Error {
     /// A stopped container has nothing to send a signal to. (containerd looks for these very words.)
     #[error("container not running: {0} is {1}")]
     NotRunning(String, Status),
+    /// Nothing runs in a paused container.
+    #[error("cannot exec in a paused container: {0} is paused (resume it first, or use --ignore-paused)")]
+    Paused(String),
     /// The container is not in the state that the operation asks for.
     #[error("cannot {doing} container {id}: it is {status}{next}")]
     WrongState {

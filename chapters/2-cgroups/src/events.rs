@@ -2,8 +2,8 @@
 
 use crate::{cli::Global, oci};
 use anyhow::Result;
-use cgroups::{runtime::Runtime, state::Status};
-use serde_json::json;
+use cgroups::{runtime::Runtime, state::Status, stats::Stats};
+use serde::Serialize;
 use std::{
     io::Write,
     time::{Duration, Instant},
@@ -29,7 +29,7 @@ pub(crate) fn events(global: &Global, id: &str, once: bool, interval: Duration) 
         std::thread::sleep(LOOK.min(interval));
         let now = cgroup.oom_kills()?;
         if now > kills {
-            line(&json!({"type": "oom", "id": id}))?;
+            line(&Event { kind: "oom", id, data: None })?;
         }
         kills = now;
         // It may be deleted at any moment.
@@ -45,12 +45,22 @@ pub(crate) fn events(global: &Global, id: &str, once: bool, interval: Duration) 
 }
 
 fn stats(runtime: &Runtime, id: &str) -> Result<()> {
-    line(&json!({"type": "stats", "id": id, "data": runtime.stats(id)?}))
+    line(&Event { kind: "stats", id, data: Some(runtime.stats(id)?) })
+}
+
+/// In runc's order: there are readers that compare text.
+#[derive(Serialize)]
+struct Event<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Stats>,
 }
 
 /// A reader behind a pipe wants each line at once.
-fn line(value: &serde_json::Value) -> Result<()> {
+fn line(event: &Event) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{value}")?;
+    writeln!(out, "{}", serde_json::to_string(event)?)?;
     Ok(out.flush()?)
 }

@@ -2,10 +2,12 @@
 
 use crate::{cli::Global, console, oci, run::size};
 use anyhow::{Context, Result, bail};
+use cgroups::live::ExecOptions;
 use clap::Args;
 use namespaces::{
     foreground::{self, Signals},
     process::Stdio,
+    spec,
 };
 use oci_spec::runtime::{BoxBuilder, Capabilities, LinuxCapabilities, Process, User};
 use std::{fs, path::PathBuf};
@@ -58,12 +60,15 @@ pub(crate) struct Exec {
     /// Accepted for runc's sake
     #[arg(long, hide = true)]
     pub(crate) no_subreaper: bool,
-    /// Accepted for runc's sake: a paused container refuses
-    #[arg(long, hide = true)]
+    /// Into a paused container too: it runs when the container is resumed
+    #[arg(long)]
     pub(crate) ignore_paused: bool,
-    /// Accepted for runc's sake: there is one group
-    #[arg(long, hide = true)]
+    /// Into a group below the container's; on v1 CONTROLLERS:PATH for some
+    #[arg(long, value_name = "PATH")]
     pub(crate) cgroup: Vec<String>,
+    /// The unix socket to which a descriptor of the process (pidfd_open(2)) is sent
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) pidfd_socket: Option<PathBuf>,
     /// The container's ID
     pub(crate) id: String,
     /// The command and its arguments
@@ -77,7 +82,7 @@ pub(crate) fn exec(global: &Global, options: &Exec) -> Result<i32> {
     let process = match &options.process {
         Some(file) => {
             let text = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
-            serde_json::from_slice(&text).with_context(|| format!("reading {}", file.display()))?
+            spec::parse_process(&text, file)?
         }
         None => process(runtime.process(&options.id)?, options)?,
     };
@@ -86,7 +91,16 @@ pub(crate) fn exec(global: &Global, options: &Exec) -> Result<i32> {
         bail!("a detached process with a terminal needs --console-socket, or nobody holds its other end");
     }
     let signals = if options.detach { None } else { Some(Signals::take()?) };
-    let running = runtime.exec(&options.id, &process, Stdio::Inherit, options.preserve_fds)?;
+    oci::check_preserved(options.preserve_fds)?;
+    let more = ExecOptions {
+        preserve_fds: options.preserve_fds,
+        ignore_paused: options.ignore_paused,
+        cgroups: options.cgroup.clone(),
+    };
+    let running = runtime.exec(&options.id, &process, Stdio::Inherit, &more)?;
+    if let Some(socket) = &options.pidfd_socket {
+        console::send(socket, &running.pidfd, "pidfd")?;
+    }
     if let Some(file) = &options.pid_file {
         oci::write_pid(file, running.pid.as_raw())?;
     }
@@ -94,7 +108,7 @@ pub(crate) fn exec(global: &Global, options: &Exec) -> Result<i32> {
     if let Some(socket) = &options.console_socket
         && let Some(master) = console.take()
     {
-        console::send(socket, &master)?;
+        console::send(socket, &master, "/dev/ptmx")?;
     }
     match signals {
         None => Ok(0),

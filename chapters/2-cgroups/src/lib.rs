@@ -16,7 +16,7 @@
 //! | [`stats`], `counters` | what a group has used |
 //! | [`state`] | what is known about a container, and how it is kept |
 //! | [`runtime`] | the lifecycle: create, start, state, kill, delete |
-//! | `live` | what is done to a running container: exec, pause, update, statistics |
+//! | [`live`] | what is done to a running container: exec, pause, update, statistics |
 //!
 //! Side rooms, each one idea that a complete runtime needs: [`size`] (`64m`), `devices` and `bpf` (which devices may be
 //! used), `change` (other limits for a group in use), `pidfd` (reaching a process that may be gone).
@@ -32,7 +32,7 @@ mod devices;
 mod error;
 mod freezer;
 pub mod hierarchy;
-mod live;
+pub mod live;
 mod pidfd;
 mod plan;
 pub mod runtime;

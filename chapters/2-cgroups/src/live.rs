@@ -2,7 +2,7 @@
 //! its counters.
 
 use crate::{
-    Result,
+    Error, Result,
     cgroup::Cgroup,
     error::Doing,
     hierarchy,
@@ -18,6 +18,17 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
 };
 
+/// How a process is put into a container, beyond its description.
+#[derive(Default)]
+pub struct ExecOptions {
+    /// How many descriptors from 3 on it inherits.
+    pub preserve_fds: u32,
+    /// Into a paused container too: it runs when the container does.
+    pub ignore_paused: bool,
+    /// Groups below the container's: `path`, or on v1 `controllers:path`.
+    pub cgroups: Vec<String>,
+}
+
 impl Runtime {
     /// Starts another process in a running container; it is the caller's child.
     pub fn exec(
@@ -25,34 +36,41 @@ impl Runtime {
         id: &str,
         process: &Process,
         stdio: Stdio,
-        preserve_fds: u32,
+        options: &ExecOptions,
     ) -> Result<enter::Running> {
         let (record, directory) = self.load(id)?;
         let status = record.status(&directory);
         let target = match (status, record.alive()) {
             // runc, too, lets a process into a container that waits for its start.
             (Status::Running | Status::Created, Some(pid)) => pid,
-            (Status::Paused, _) => return Err(wrong(id, "exec in", status, " (resume it first)")),
+            (Status::Paused, Some(pid)) if options.ignore_paused => pid,
+            (Status::Paused, _) => return Err(Error::Paused(id.into())),
             _ => return Err(wrong(id, "exec in", status, "")),
         };
         let file = directory.join("config.json");
         let text = fs::read(&file).doing(|| format!("reading {}", file.display()))?;
         let spec = spec::parse(&text, &file)?;
-        let cgroup = Cgroup::of_directories(record.cgroup);
+        let state = serde_json::to_vec(&record.state(&directory)).unwrap_or_default();
+        let cgroup = Cgroup::of_directories(record.cgroup).below(&options.cgroups)?;
         // Beside the first process, which may have moved down by now (systemd and docker in a container do): a v2 group
         // that has handed controllers to groups below takes no process of its own any more.
-        let beside =
-            cgroup.birth().and_then(|_| hierarchy::unified_of(target)).and_then(|d| File::open(d).ok());
+        let asked = !options.cgroups.is_empty();
+        let beside = cgroup
+            .birth()
+            .filter(|_| !asked)
+            .and_then(|_| hierarchy::unified_of(target))
+            .and_then(|d| File::open(d).ok());
         let tasks = cgroup.tasks()?;
         let tasks: Vec<BorrowedFd> = tasks.iter().map(AsFd::as_fd).collect();
         let cloned = enter::clone(&enter::Request {
             target,
             process,
-            seccomp: spec.linux().as_ref().and_then(|l| l.seccomp().as_ref()),
+            linux: spec.linux().as_ref(),
+            state: &state,
             stdio,
             cgroup: beside.as_ref().map(AsFd::as_fd).or(cgroup.birth()),
             tasks: &tasks,
-            preserve_fds,
+            preserve_fds: options.preserve_fds,
         })?;
         Ok(enter::exec(cloned)?)
     }

@@ -74,6 +74,7 @@ fn default_root() -> Result<PathBuf> {
 
 /// `create`, and the first half of `run`.
 pub(crate) fn create(global: &Global, options: &Create, detached: bool) -> Result<Created> {
+    check_preserved(options.preserve_fds)?;
     let runtime = runtime(global)?;
     let created = runtime.create(
         &options.id,
@@ -88,7 +89,7 @@ pub(crate) fn create(global: &Global, options: &Create, detached: bool) -> Resul
     )?;
     let hand_over = || -> Result<()> {
         match (&options.console_socket, &created.console) {
-            (Some(socket), Some(master)) if detached => console::send(socket, master)?,
+            (Some(socket), Some(master)) if detached => console::send(socket, master, "/dev/ptmx")?,
             (None, None) => {}
             (None, Some(_)) if !detached => {}
             // Without a reader the master's end would close with us, and the container would be hung up.
@@ -100,6 +101,9 @@ pub(crate) fn create(global: &Global, options: &Create, detached: bool) -> Resul
                 "--console-socket is for a container with a terminal (process.terminal) that runs detached"
             ),
         }
+        if let Some(socket) = &options.pidfd_socket {
+            console::send(socket, &created.pidfd, "pidfd")?;
+        }
         match &options.pid_file {
             Some(file) => write_pid(file, created.pid.as_raw()),
             None => Ok(()),
@@ -110,6 +114,18 @@ pub(crate) fn create(global: &Global, options: &Create, detached: bool) -> Resul
         return Err(error);
     }
     Ok(created)
+}
+
+/// Descriptors to preserve, and not one of them is there: the caller has closed them, or counted wrong.
+pub(crate) fn check_preserved(count: u32) -> Result<()> {
+    // SAFETY: F_GETFD reads a number's flags, and fails where it is no descriptor. What is close-on-exec is our own.
+    let open = |fd: i32| unsafe { libc::fcntl(fd, libc::F_GETFD) } == 0;
+    // No process has more descriptors than that.
+    let last = 3 + count.min(1 << 20) as i32;
+    if count > 0 && !(3..last).any(open) {
+        bail!("--preserve-fds {count}: preserved-fd 0 (descriptor 3) is not open, nor is any that follows");
+    }
+    Ok(())
 }
 
 /// Written beside and renamed, since someone may be waiting for it to appear.
@@ -162,7 +178,8 @@ fn list(runtime: &Runtime, format: Format, quiet: bool) -> Result<()> {
         return Ok(());
     }
     if format == Format::Json {
-        return print_json(&all);
+        println!("{}", serde_json::to_string(&all)?); // one line, as runc has it: scripts read lines
+        return Ok(());
     }
     let row = |s: &State| {
         let bundle = s.bundle.display().to_string();

@@ -39,7 +39,8 @@ pub(crate) fn plan(trees: &[Hierarchy], limits: &LinuxResources) -> Result<Vec<S
             return Err(Error::Limit(format!("unified: '{file}' is not the name of a cgroup v2 file")));
         }
         if !on(Version::V2, controller) {
-            return Err(missing(&format!("{controller} (unified: {file})")));
+            let what = format!("{controller} (unified: {file}; an invalid configuration on cgroup v1)");
+            return Err(missing(&what));
         }
         all.push(Setting::new(controller, file, value));
     }

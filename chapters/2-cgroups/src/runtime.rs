@@ -128,7 +128,7 @@ impl Runtime {
             Some(hooks) if before_pivot(hooks).next().is_some() => {
                 // The namespaces are there, the root is not yet changed: what hooks are for (config.md).
                 cloned.configure_with(&json, || {
-                    before_pivot(hooks).try_for_each(|list| hooks::run(list, &json))
+                    before_pivot(hooks).try_for_each(|(kind, list)| hooks::run(kind, list, &json))
                 })?
             }
             _ => cloned.configure(&json)?,
@@ -151,9 +151,18 @@ impl Runtime {
         // The gate stands for "created": it goes whether or not the program could be executed.
         let _ = fs::remove_file(state::gate(&directory));
         opened?;
-        let hooks = record.hooks.as_ref().and_then(|h| h.poststart().as_deref());
-        too_late_to_fail(hooks, &record.state(&directory));
-        Ok(())
+        // runtime.md, "Lifecycle" 9: if one fails, "the runtime MUST generate an error, stop the container". (Before
+        // version 1.2.1 of the spec it was a warning.)
+        let hooks = record.hooks.as_ref().and_then(|h| h.poststart().as_deref()).unwrap_or_default();
+        let ran = hooks::run("poststart", hooks, &json(&record.state(&directory)));
+        if ran.is_err() {
+            Cgroup::of_directories(record.cgroup.clone()).kill()?;
+            if let Some(pid) = record.alive() {
+                pidfd::send(pid, libc::SIGKILL)?;
+                pidfd::wait_for_end(&record)?;
+            }
+        }
+        Ok(ran?)
     }
 
     /// Its state now.
@@ -183,10 +192,15 @@ impl Runtime {
     /// The same, by the signal's number (real-time signals have no other name).
     pub fn kill_number(&self, id: &str, signal: i32, all: bool) -> Result<()> {
         let (record, directory) = self.load(id)?;
-        let status = record.status(&directory);
+        let (status, asked_for_all) = (record.status(&directory), all);
         let cgroup = Cgroup::of_directories(record.cgroup.clone());
+        // Others may live on when the first is gone, if the container has no PID namespace of its own. What kills it is then
+        // for all of them: there is nobody else who could end the rest.
+        let all = all || (signal == libc::SIGKILL && shares_our_pids(&record));
         let members = if all { cgroup.procs()? } else { Vec::new() };
-        // Others may live on when the first is gone, if the container has no PID namespace of its own.
+        if all && members.is_empty() && status == Status::Stopped && asked_for_all {
+            return Ok(());
+        }
         if !members.is_empty() {
             return match signal {
                 libc::SIGKILL => cgroup.kill(),
@@ -303,8 +317,15 @@ fn cgroups_path(spec: &Spec, id: &str, systemd: bool) -> String {
 
 /// The hooks that run in the runtime's namespaces while the container is made, in order.
 #[allow(deprecated)] // `prestart` is, and podman's and nvidia's bundles still carry it.
-fn before_pivot(hooks: &Hooks) -> impl Iterator<Item = &[Hook]> {
-    [hooks.prestart(), hooks.create_runtime()].into_iter().filter_map(|list| list.as_deref())
+fn before_pivot(hooks: &Hooks) -> impl Iterator<Item = (&'static str, &[Hook])> {
+    let both = [("prestart", hooks.prestart()), ("createRuntime", hooks.create_runtime())];
+    both.into_iter().filter_map(|(kind, list)| Some((kind, list.as_deref()?)))
+}
+
+/// Whether its first process is gone, or counts processes as we do.
+fn shares_our_pids(record: &Record) -> bool {
+    let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    record.alive().is_none_or(|pid| namespace(&pid.to_string()) == namespace("self"))
 }
 
 fn json(state: &State) -> Vec<u8> {
@@ -315,17 +336,12 @@ pub(crate) fn wrong(id: &str, doing: &'static str, status: Status, next: &'stati
     Error::WrongState { doing, id: id.into(), status, next }
 }
 
-/// Runs the poststop hooks.
-fn after_the_end(record: &Record) {
-    let hooks = record.hooks.as_ref().and_then(|h| h.poststop().as_deref());
-    too_late_to_fail(hooks, &State { status: Status::Stopped, pid: 0, ..record.state.clone() });
-}
-
-/// runtime.md, "Lifecycle": if a poststart or a poststop hook fails, "the runtime MUST log a warning, but the remaining
+/// Runs the poststop hooks. runtime.md, "Lifecycle" 13: if one fails, "the runtime MUST log a warning, but the remaining
 /// hooks and lifecycle continue as if the hook had succeeded".
-fn too_late_to_fail(list: Option<&[Hook]>, state: &State) {
-    for hook in list.into_iter().flatten() {
-        if let Err(error) = hooks::run(std::slice::from_ref(hook), &json(state)) {
+fn after_the_end(record: &Record) {
+    let state = State { status: Status::Stopped, pid: 0, ..record.state.clone() };
+    for hook in record.hooks.iter().filter_map(|h| h.poststop().as_deref()).flatten() {
+        if let Err(error) = hooks::run("poststop", std::slice::from_ref(hook), &json(&state)) {
             tracing::warn!("{error}");
         }
     }

@@ -5,6 +5,9 @@ use crate::{Result, error::Doing};
 use nix::errno::Errno;
 use std::{fs::OpenOptions, io::Write, path::Path};
 
+/// Stands for the first word that a file holds already.
+pub(crate) const KEPT: &str = "<as it is> ";
+
 /// One file of a group and what goes into it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Setting {
@@ -43,7 +46,15 @@ impl Setting {
 
     /// Writes it. One `write(2)` each: the kernel takes a value whole or not at all.
     fn write(&self, directory: &Path) -> Result<()> {
-        match write(&directory.join(&self.file), &self.value) {
+        let file = directory.join(&self.file);
+        let value = match self.value.strip_prefix(KEPT) {
+            Some(rest) => {
+                let now = crate::tree::text(&file).unwrap_or_default();
+                format!("{} {rest}", now.split_whitespace().next().unwrap_or("max"))
+            }
+            None => self.value.clone(),
+        };
+        match write(&file, &value) {
             Err(e) if errno(&e) == Some(Errno::ENOENT) => {}
             other => return other,
         }

@@ -73,12 +73,20 @@ pub(crate) fn text(file: &Path) -> io::Result<String> {
 /// A group with processes in it is someone's: neither shared nor, when things go wrong, killed.
 pub(crate) fn check_free(path: &Path) -> Result<()> {
     let inside = text(&path.join("cgroup.procs")).unwrap_or_default();
+    let taken = |why: String| Err(Error::Path { path: path.display().to_string(), why });
     match inside.lines().count() {
-        0 => Ok(()),
-        n => Err(Error::Path {
-            path: path.display().to_string(),
-            why: format!("is taken: it holds {n} processes already"),
-        }),
+        0 if !path.is_dir() => Ok(()),
+        0 => {
+            let says = |file: &str, frozen: &str| text(&path.join(file)).is_ok_and(|t| t.trim() == frozen);
+            if says("freezer.state", "FROZEN") || says("cgroup.freeze", "1") {
+                return taken(
+                    "is there already, and the container's cgroup unexpectedly frozen: thaw it, or remove it"
+                        .into(),
+                );
+            }
+            Ok(())
+        }
+        n => taken(format!("is taken: the container's cgroup is not empty, it holds {n} processes already")),
     }
 }
 

@@ -4,7 +4,7 @@
 use crate::{
     Error, Result,
     hierarchy::LEAF,
-    setting::{Setting, errno, write},
+    setting::{KEPT, Setting, errno, write},
     tree, v1,
 };
 use nix::errno::Errno;
@@ -87,7 +87,8 @@ fn cpu(limits: &LinuxResources) -> Result<Vec<Setting>> {
     match (c.quota().filter(|q| *q != 0).map(or_max), c.period().filter(|p| *p != 0)) {
         (Some(quota), Some(period)) => all.push(Setting::new("cpu", "cpu.max", format!("{quota} {period}"))),
         (Some(quota), None) => all.push(Setting::new("cpu", "cpu.max", quota)),
-        (None, Some(period)) => all.push(Setting::new("cpu", "cpu.max", format!("max {period}"))),
+        // The file wants both, and the quota is to stay what it is.
+        (None, Some(period)) => all.push(Setting::new("cpu", "cpu.max", format!("{KEPT}{period}"))),
         (None, None) => {}
     }
     if let Some(burst) = c.burst() {

@@ -70,7 +70,7 @@ impl Bundle {
 
     /// Our runtime with these words; `ID` and `BUNDLE` stand for this bundle's.
     pub(crate) fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cgroups"));
+        let mut command = Command::new(runtime());
         command.arg("--root").arg(self.path("state"));
         for word in words {
             match *word {
@@ -130,6 +130,11 @@ impl Drop for Bundle {
     fn drop(&mut self) {
         let _ = self.command(&["delete", "--force", "ID"]).stderr(Stdio::null()).status();
     }
+}
+
+/// The runtime to be tested: ours, or the one that `TEU_RUNTIME` names, to see how another one does.
+pub(crate) fn runtime() -> String {
+    std::env::var("TEU_RUNTIME").unwrap_or_else(|_| env!("CARGO_BIN_EXE_cgroups").to_owned())
 }
 
 pub(crate) fn text(bytes: &[u8]) -> String {
