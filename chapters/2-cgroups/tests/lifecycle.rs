@@ -446,16 +446,25 @@ fn failing_hook() {
         assert!(b.fails(&["state", "ID"]).contains("does not exist"), "{name}");
         assert_eq!(mine(&b, &before), Vec::<String>::new(), "{name}");
     }
-    // After the start it is too late to undo: a warning, and the container lives.
+    // After the start it is too late to undo: an error, the container is stopped, and no further hook runs.
     let mut config = b.config();
     config["process"]["args"] = json!(["sleep", "100"]);
-    config["hooks"] = json!({"poststart": [{"path": "/bin/false"}]});
+    let third =
+        ["sh", "-c", "echo called >HERE"].map(|w| w.replace("HERE", b.path("third").to_str().unwrap()));
+    config["hooks"] = json!({"poststart": [{"path": "/bin/true"}, {"path": "/bin/false"}, {"path": "/bin/sh", "args": third}]});
     b.write(&config);
     b.ok(&["create", "-b", "BUNDLE", "ID"]);
-    let output = b.call(&["start", "ID"]);
+    assert!(b.fails(&["start", "ID"]).contains("error running poststart hook #1:"));
+    assert_eq!(b.state()["status"], "stopped");
+    assert!(!b.path("third").exists());
+    b.ok(&["delete", "ID"]);
+    // When it is deleted there is nothing left to fail: a warning.
+    config["hooks"] = json!({"poststop": [{"path": "/bin/false"}]});
+    config["process"]["args"] = json!(["true"]);
+    b.write(&config);
+    let output = b.call(&["run", "-b", "BUNDLE", "ID"]);
     assert!(output.status.success());
     assert!(text(&output.stderr).contains("warning"), "{}", text(&output.stderr));
-    assert_eq!(b.state()["status"], "running");
 }
 
 /// Traces of this bundle's container.
