@@ -57,7 +57,9 @@ fn start(plan: &ExecPlan, pump: &mut Pump) -> Result<OwnedFd> {
     let runtime = Runtime::new(&plan.runtime_root);
     // Before the process begins: it may be over in no time.
     pump.meet().map_err(failed)?;
-    let running = runtime.exec(&plan.container, &process, pipes.stdio(), &Default::default()).map_err(|e| refused(&e))?;
+    let running = runtime
+        .exec(&plan.container, &process, pipes.stdio(), &Default::default())
+        .map_err(|e| refused(&e))?;
     if let (Some(console), Some((height, width))) = (&running.console, plan.console) {
         super::pump::set_size(console, height, width);
     }
