@@ -20,7 +20,6 @@ use nix::errno::Errno;
 use oci_spec::runtime::{
     Arch, LinuxSeccomp, LinuxSeccompAction as Action, LinuxSeccompFilterFlag as Flag, LinuxSyscall,
 };
-use std::collections::BTreeMap;
 
 pub(crate) use agent::agent;
 pub use docker::profile as docker_profile;
@@ -40,11 +39,12 @@ pub fn compile(filter: &LinuxSeccomp) -> Result<Program> {
     for rule in rules {
         action(rule.action(), rule.errno_ret())?; // also for names that no architecture here has
     }
+    let calls = look_up(rules);
     let mut code = vec![Insn::load(bpf::ARCH)];
     for (audit, abi) in architectures(filter) {
         let mut ranges = vec![Range { start: 0, verdict: Verdict::Return(default) }];
-        add_abi(&mut ranges, abi, rules, default)?;
-        let x32 = if abi == Abi::X86_64 { x32_ranges(filter, rules, default)? } else { vec![] };
+        add_abi(&mut ranges, abi, &calls, default)?;
+        let x32 = if abi == Abi::X86_64 { x32_ranges(filter, &calls, default)? } else { vec![] };
         code.extend(bpf::for_arch(audit, &bpf::merge(ranges), &bpf::merge(x32)));
     }
     // A program for another architecture: the numbers would mean other calls.
@@ -73,6 +73,13 @@ impl Program {
             Some(agent) => agent.send(listener as i32),
             None => Ok(()),
         }
+    }
+
+    /// Its instructions as the kernel takes them (`struct sock_filter`, eight bytes each).
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let bytes =
+            |i: &Insn| [i.code.to_ne_bytes(), [i.yes, i.no]].concat().into_iter().chain(i.k.to_ne_bytes());
+        self.code.iter().flat_map(bytes).collect()
     }
 
     /// How many instructions it has.
@@ -157,11 +164,11 @@ fn asks(filter: &LinuxSeccomp, arch: Arch) -> bool {
 
 /// What is different for x32 calls: those from 512 on, or, if x32 is not among the architectures,
 /// that there are none.
-fn x32_ranges(filter: &LinuxSeccomp, rules: &[LinuxSyscall], default: u32) -> Result<Vec<Range>> {
+fn x32_ranges(filter: &LinuxSeccomp, calls: &[Call], default: u32) -> Result<Vec<Range>> {
     let mut ranges = Vec::new();
     if asks(filter, Arch::ScmpArchX32) {
         ranges.push(Range { start: bpf::X32_BIT | 512, verdict: Verdict::Return(default) });
-        add_abi(&mut ranges, Abi::X32, rules, default)?;
+        add_abi(&mut ranges, Abi::X32, calls, default)?;
     } else {
         ranges.push(Range { start: bpf::X32_BIT, verdict: Verdict::Return(KILL) });
     }
@@ -170,34 +177,46 @@ fn x32_ranges(filter: &LinuxSeccomp, rules: &[LinuxSyscall], default: u32) -> Re
     Ok(ranges)
 }
 
+/// A line of the table, and a rule that names it.
+type Call<'a> = (&'static syscalls::Line, &'a LinuxSyscall);
+
+/// Every name of every rule, looked up once for all ABIs: docker's profile has 450 names, and this is done while
+/// somebody waits for a container.
+fn look_up(rules: &[LinuxSyscall]) -> Vec<Call<'_>> {
+    let line = |name: &str| {
+        let at = syscalls::TABLE.binary_search_by(|(n, ..)| (*n).cmp(name)).ok()?;
+        Some(&syscalls::TABLE[at])
+    };
+    let lines = |rule| LinuxSyscall::names(rule).iter().filter_map(|name| line(name)).map(move |l| (l, rule));
+    rules.iter().flat_map(lines).collect()
+}
+
 /// The number of a call in an ABI.
-fn number(name: &str, abi: Abi) -> Option<u32> {
-    if abi == Abi::X32 {
-        let at = syscalls::X32_FROM_512.iter().position(|n| *n == name)?;
-        return Some(bpf::X32_BIT | (512 + at as u32));
-    }
-    let at = syscalls::TABLE.binary_search_by(|(n, ..)| (*n).cmp(name)).ok()?;
-    let (_, x86_64, i386, aarch64) = syscalls::TABLE[at];
+fn number((name, x86_64, i386, aarch64): &syscalls::Line, abi: Abi) -> Option<u32> {
     let number = match abi {
+        Abi::X32 => {
+            let at = syscalls::X32_FROM_512.iter().position(|n| n == name)?;
+            return Some(bpf::X32_BIT | (512 + at as u32));
+        }
         Abi::I386 => i386,
         Abi::Aarch64 => aarch64,
-        _ => x86_64,
+        Abi::X86_64 => x86_64,
     };
-    u32::try_from(number).ok()
+    u32::try_from(*number).ok()
 }
 
 /// Adds the verdicts of one ABI, as ranges in rising order. The first rule that matches a call
 /// decides; one without conditions always matches.
-fn add_abi(ranges: &mut Vec<Range>, abi: Abi, rules: &[LinuxSyscall], default: u32) -> Result<()> {
-    let mut calls: BTreeMap<u32, Vec<&LinuxSyscall>> = BTreeMap::new();
-    for rule in rules {
-        for number in rule.names().iter().filter_map(|name| number(name, abi)) {
-            calls.entry(number).or_default().push(rule);
-        }
-    }
+fn add_abi(ranges: &mut Vec<Range>, abi: Abi, calls: &[Call], default: u32) -> Result<()> {
+    let mut calls: Vec<(u32, &LinuxSyscall)> =
+        calls.iter().filter_map(|(line, rule)| Some((number(line, abi)?, *rule))).collect();
+    // A stable sort: the rules for one call stay in their order.
+    calls.sort_by_key(|(number, _)| *number);
     let mut newest = None;
-    for (number, rules) in calls {
-        ranges.push(Range { start: number, verdict: Verdict::of(&rules, default)? });
+    for one in calls.chunk_by(|a, b| a.0 == b.0) {
+        let number = one[0].0;
+        let verdict = Verdict::of(one.iter().map(|(_, rule)| *rule), default)?;
+        ranges.push(Range { start: number, verdict });
         ranges.push(Range { start: number + 1, verdict: Verdict::Return(default) });
         newest = Some(number + 1);
     }

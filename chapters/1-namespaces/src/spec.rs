@@ -16,9 +16,14 @@ use std::{fs, path::Path};
 
 /// Reads and checks `bundle/config.json` (OCI runtime-spec, config.md).
 pub fn load(bundle: &Path) -> Result<Spec> {
+    load_with_text(bundle).map(|(spec, _)| spec)
+}
+
+/// The same, and the file as it was read, for who wants to keep it: read again, it could be another.
+pub fn load_with_text(bundle: &Path) -> Result<(Spec, Vec<u8>)> {
     let file = bundle.join("config.json");
     let text = fs::read(&file).doing(|| format!("read {}", file.display()))?;
-    parse(&text, &file)
+    Ok((parse(&text, &file)?, text))
 }
 
 /// The same from memory; `name` is for messages.

@@ -51,19 +51,8 @@ impl Cgroup {
     /// A path that leaves the tree or holds processes already; a limit whose controller is not here
     /// or not the caller's to use; a value that the kernel refuses.
     pub fn create(path: &str, limits: Option<&LinuxResources>) -> Result<Cgroup> {
-        let name = hierarchy::check(path)?;
-        let trees = hierarchy::detect()?;
         let none = LinuxResources::default();
-        let limits = limits.unwrap_or(&none);
-        let settings = plan(&trees, limits)?;
-        let mut cgroup = Cgroup { groups: Vec::new(), birth: None, spare: Vec::new() };
-        let result = cgroup.make(&name, &trees, &settings).and_then(|()| cgroup.apply(&settings, limits));
-        if let Err(error) = result {
-            // The first error is the one to tell.
-            let _ = cgroup.remove();
-            return Err(error);
-        }
-        Ok(cgroup)
+        Draft::new(path, limits.unwrap_or(&none))?.create()
     }
 
     /// Makes the directories.
@@ -128,17 +117,6 @@ impl Cgroup {
         let v2 = groups.iter().find(|g| g.version == Version::V2);
         let birth = v2.and_then(|g| File::open(&g.path).ok());
         Cgroup { groups, birth, spare: Vec::new() }
-    }
-
-    /// All directories that a group of this name could have here, made or not: what has to be remembered before
-    /// one is made, so that it can be removed after a crash at any point. One that is in use is refused.
-    pub fn would_be(path: &str) -> Result<Vec<(String, PathBuf)>> {
-        let name = hierarchy::check(path)?;
-        let trees = hierarchy::detect()?;
-        let all: Vec<_> =
-            trees.iter().map(|t| (label(t.version, &t.controllers), t.directory(&name))).collect();
-        all.iter().try_for_each(|(_, directory)| tree::check_free(directory))?;
-        Ok(all)
     }
 
     /// The group that has these directories (as from [`Cgroup::directories`]); those that are gone are passed over.
@@ -312,6 +290,45 @@ impl Cgroup {
             }
         }
         Ok(())
+    }
+}
+
+/// A group that is still to be made: where it would be, and what would be written into it. A container's runtime notes
+/// down the first before it does the second, so that after a crash at any point it is known what to look for.
+pub(crate) struct Draft<'a> {
+    name: PathBuf,
+    trees: Vec<Hierarchy>,
+    limits: &'a LinuxResources,
+    settings: Vec<Setting>,
+}
+
+impl<'a> Draft<'a> {
+    /// Looks at the machine, and changes nothing.
+    pub(crate) fn new(path: &str, limits: &'a LinuxResources) -> Result<Draft<'a>> {
+        let name = hierarchy::check(path)?;
+        let trees = hierarchy::detect()?;
+        let settings = plan(&trees, limits)?;
+        Ok(Draft { name, trees, limits, settings })
+    }
+
+    /// All directories that it could have, made or not. One that is in use is refused.
+    pub(crate) fn directories(&self) -> Result<Vec<(String, PathBuf)>> {
+        let all = self.trees.iter().map(|t| (label(t.version, &t.controllers), t.directory(&self.name)));
+        let all: Vec<_> = all.collect();
+        all.iter().try_for_each(|(_, directory)| tree::check_free(directory))?;
+        Ok(all)
+    }
+
+    /// Makes it. On failure nothing of it is left.
+    pub(crate) fn create(&self) -> Result<Cgroup> {
+        let mut cgroup = Cgroup { groups: Vec::new(), birth: None, spare: Vec::new() };
+        let made = cgroup.make(&self.name, &self.trees, &self.settings);
+        if let Err(error) = made.and_then(|()| cgroup.apply(&self.settings, self.limits)) {
+            // The first error is the one to tell.
+            let _ = cgroup.remove();
+            return Err(error);
+        }
+        Ok(cgroup)
     }
 }
 

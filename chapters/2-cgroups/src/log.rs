@@ -1,7 +1,7 @@
 //! Where errors go: to standard error for people, and to `--log` for the engine that called us.
 
 use crate::cli::{Global, LogFormat};
-use std::{fs::OpenOptions, io::Write, path::Path};
+use std::{fs::OpenOptions, io::Write, path::Path, sync::Mutex, time::Instant};
 use tracing::{Event, Level, Metadata, Subscriber, field, span};
 
 /// Tells the error, and what lies behind it, once.
@@ -43,7 +43,8 @@ fn write(file: &Path, format: LogFormat, level: &str, message: &str) {
 /// Sends warnings, and with `--debug` the steps too, to the log, or to standard error where there is none.
 pub(crate) fn steps(global: &Global) {
     let level = if global.debug { Level::INFO } else { Level::WARN };
-    let lines = Lines { level, log: global.log.clone(), format: global.log_format };
+    let last = Mutex::new(Instant::now());
+    let lines = Lines { level, log: global.log.clone(), format: global.log_format, last };
     let _ = tracing::subscriber::set_global_default(lines);
 }
 
@@ -52,11 +53,13 @@ struct Lines {
     level: Level,
     log: Option<std::path::PathBuf>,
     format: LogFormat,
+    /// When the step before was done.
+    last: Mutex<Instant>,
 }
 
 impl Subscriber for Lines {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_event() && *metadata.level() <= self.level
+        !metadata.is_span() && *metadata.level() <= self.level
     }
 
     fn max_level_hint(&self) -> Option<tracing::level_filters::LevelFilter> {
@@ -66,6 +69,10 @@ impl Subscriber for Lines {
     fn event(&self, event: &Event<'_>) {
         let mut words = Words::default();
         event.record(&mut words);
+        if let (false, Ok(mut last)) = (words.call.is_empty(), self.last.lock()) {
+            let since = std::mem::replace(&mut *last, Instant::now()).elapsed().as_micros();
+            words.took = words.took.or(u64::try_from(since).ok()); // a child measures its own
+        }
         let level = if *event.metadata().level() == Level::WARN { "warning" } else { "debug" };
         match &self.log {
             Some(file) => write(file, self.format, level, &words.line()),
@@ -86,11 +93,17 @@ impl Subscriber for Lines {
 struct Words {
     call: String,
     message: String,
+    /// In microseconds.
+    took: Option<u64>,
 }
 
 impl Words {
     fn line(&self) -> String {
-        if self.call.is_empty() { self.message.clone() } else { format!("{}: {}", self.call, self.message) }
+        let Words { call, message, took } = self;
+        if call.is_empty() {
+            return message.clone();
+        }
+        format!("{call}: {message} ({} us)", took.unwrap_or_default())
     }
 }
 
@@ -104,6 +117,12 @@ impl field::Visit for Words {
     fn record_str(&mut self, field: &field::Field, value: &str) {
         if field.name() == "call" {
             self.call = value.into();
+        }
+    }
+
+    fn record_u64(&mut self, field: &field::Field, value: u64) {
+        if field.name() == "us" {
+            self.took = Some(value);
         }
     }
 }

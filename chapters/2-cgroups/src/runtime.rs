@@ -10,7 +10,7 @@
 
 use crate::{
     Error, Result,
-    cgroup::Cgroup,
+    cgroup::{Cgroup, Draft},
     error::Doing,
     hierarchy, pidfd,
     state::{self, OCI_VERSION, Record, State, Status},
@@ -21,7 +21,7 @@ use namespaces::{
     spec::{self, Spec},
 };
 use nix::{sys::signal::Signal, unistd::Pid};
-use oci_spec::runtime::{Hook, Hooks};
+use oci_spec::runtime::{Hook, Hooks, LinuxResources};
 use std::{
     fs,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -82,8 +82,11 @@ impl Runtime {
     pub fn create(&self, id: &str, bundle: &Path, options: &CreateOptions) -> Result<Created> {
         state::check_id(id)?;
         let bundle = bundle.canonicalize().doing(|| format!("finding the bundle {}", bundle.display()))?;
-        let spec = spec::load(&bundle)?;
+        let (spec, text) = spec::load_with_text(&bundle)?;
         let path = cgroups_path(&spec, id, self.systemd_paths);
+        let no_limits = LinuxResources::default();
+        let limits = spec.linux().as_ref().and_then(|l| l.resources().as_ref()).unwrap_or(&no_limits);
+        let draft = Draft::new(&path, limits)?;
 
         // The name is ours from here on. Everything that can outlive us is written down before it is
         // made: whoever deletes this container, after whatever crash, must know what to look for.
@@ -91,16 +94,15 @@ impl Runtime {
         let mut unfinished =
             Unfinished { directory: &directory, record: record(id, &bundle, &spec), done: false };
         let record = &mut unfinished.record;
-        record.cgroup = Cgroup::would_be(&path)?;
+        record.cgroup = draft.directories()?;
         record.save(&directory)?;
         // Later changes of the bundle's config.json are to have no effect on this container.
-        fs::copy(bundle.join("config.json"), directory.join("config.json"))
+        fs::write(directory.join("config.json"), text)
             .doing(|| format!("keeping a copy of {}", bundle.join("config.json").display()))?;
 
         // The group first, complete with its limits: no instruction of the container runs outside of it.
-        let limits = spec.linux().as_ref().and_then(|l| l.resources().as_ref());
         // (One that fails has undone itself, and may have failed because the group is another container's.)
-        let cgroup = Cgroup::create(&path, limits).inspect_err(|_| record.cgroup.clear())?;
+        let cgroup = draft.create().inspect_err(|_| record.cgroup.clear())?;
 
         let door = gate::listen(&state::gate(&directory))?;
         let tasks = cgroup.tasks()?;

@@ -3,7 +3,11 @@
 
 use crate::{Result, error::Doing};
 use nix::errno::Errno;
-use std::{fs::OpenOptions, io::Write, path::Path};
+use std::{
+    fs::{File, OpenOptions},
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 /// Stands for the first word that a file holds already.
 pub(crate) const KEPT: &str = "<as it is> ";
@@ -44,8 +48,8 @@ impl Setting {
         self
     }
 
-    /// Writes it. One `write(2)` each: the kernel takes a value whole or not at all.
-    fn write(&self, directory: &Path) -> Result<()> {
+    /// Writes it.
+    fn write(&self, directory: &Path, last: &mut Opened) -> Result<()> {
         let file = directory.join(&self.file);
         let value = match self.value.strip_prefix(KEPT) {
             Some(rest) => {
@@ -54,7 +58,7 @@ impl Setting {
             }
             None => self.value.clone(),
         };
-        match write(&file, &value) {
+        match last.write(file, &value) {
             Err(e) if errno(&e) == Some(Errno::ENOENT) => {}
             other => return other,
         }
@@ -80,10 +84,10 @@ impl Setting {
 /// fit its period), so that which one must go first depends on whether they rise or fall. We need not know: what is
 /// refused in the first pass gets its second chance when the others are in place.
 pub(crate) fn apply<'a>(settings: &[Setting], directory: impl Fn(&str) -> Option<&'a Path>) -> Result<()> {
-    let mut again = Vec::new();
+    let (mut again, mut last) = (Vec::new(), Opened::default());
     for setting in settings {
         let Some(directory) = directory(&setting.controller) else { continue };
-        match setting.write(directory) {
+        match setting.write(directory, &mut last) {
             Ok(()) => {}
             Err(e) if matches!(errno(&e), Some(Errno::EINVAL | Errno::ERANGE | Errno::EBUSY)) => {
                 again.push((setting, directory))
@@ -92,7 +96,7 @@ pub(crate) fn apply<'a>(settings: &[Setting], directory: impl Fn(&str) -> Option
         }
     }
     again.into_iter().try_for_each(|(setting, directory)| {
-        setting.write(directory).map_err(|error| match errno(&error) {
+        setting.write(directory, &mut last).map_err(|error| match errno(&error) {
             Some(errno @ (Errno::EINVAL | Errno::ERANGE)) => refused(setting, directory, errno),
             _ => error,
         })
@@ -110,10 +114,29 @@ fn refused(setting: &Setting, directory: &Path, errno: Errno) -> crate::Error {
     ))
 }
 
+/// The file that was written last, still open: the rules for devices go one by one into the same.
+#[derive(Default)]
+struct Opened(Option<(PathBuf, File)>);
+
+impl Opened {
+    /// One `write(2)` for each value: the kernel takes it whole or not at all.
+    fn write(&mut self, path: PathBuf, value: &str) -> Result<()> {
+        let doing = || format!("writing '{value}' into {}", path.display());
+        match &mut self.0 {
+            Some((last, file)) if *last == path => file.write_all(value.as_bytes()).doing(doing),
+            _ => {
+                let mut file = OpenOptions::new().write(true).open(&path).doing(doing)?;
+                let done = file.write_all(value.as_bytes()).doing(doing);
+                self.0 = Some((path, file));
+                done
+            }
+        }
+    }
+}
+
 /// One value into one file that exists.
 pub(crate) fn write(file: &Path, value: &str) -> Result<()> {
-    let result = OpenOptions::new().write(true).open(file).and_then(|mut f| f.write_all(value.as_bytes()));
-    result.doing(|| format!("writing '{value}' into {}", file.display()))
+    Opened::default().write(file.to_owned(), value)
 }
 
 /// The errno inside an error, if it came from the kernel.

@@ -132,7 +132,7 @@ fn search(ranges: &[Range]) -> Vec<Insn> {
 
 impl Verdict {
     /// Of the rules that name one call, in order.
-    pub(super) fn of(rules: &[&LinuxSyscall], default: u32) -> Result<Verdict> {
+    pub(super) fn of<'a>(rules: impl Iterator<Item = &'a LinuxSyscall>, default: u32) -> Result<Verdict> {
         let mut code = Vec::new();
         for rule in rules {
             let action = action(rule.action(), rule.errno_ret())?;

@@ -1,9 +1,12 @@
 //! The numbers of all system calls, by name: x86_64, i386 (a 32-bit program on an x86_64 kernel) and
 //! aarch64; -1 where an architecture has none. From the kernel's own tables (syscall.tbl), to 6.17.
 
+/// A call's name, and its number on x86_64, i386 and aarch64.
+pub(super) type Line = (&'static str, i16, i16, i16);
+
 /// Sorted by name.
 #[rustfmt::skip]
-pub(super) const TABLE: [(&str, i16, i16, i16); 468] = [
+pub(super) static TABLE: [Line; 468] = [
     ("_llseek", -1, 140, -1), ("_newselect", -1, 142, -1), ("_sysctl", 156, 149, -1),
     ("accept", 43, -1, 202), ("accept4", 288, 364, 242), ("access", 21, 33, -1), ("acct", 163, 51, 89),
     ("add_key", 248, 286, 217), ("adjtimex", 159, 124, 171), ("afs_syscall", 183, 137, -1),
