@@ -104,12 +104,12 @@ pub fn clone(request: &Request) -> Result<Cloned> {
     let leash = Leash(Some(pid));
     step("setns(2)", || format!("{} of process {target}", show::names(doors.others)));
     tuning::from_outside(pid, request.process)?;
-    Ok(Cloned { pid, pidfd, talk: ours, leash, die_with_me: false })
+    Ok(Cloned { pid, pidfd, talk: ours, leash, die_with_me: false, begun: false })
 }
 
 /// Lets it configure itself and exec. The error is the one of the exec.
 pub fn exec(cloned: Cloned) -> Result<Running> {
-    let Cloned { pid, pidfd, talk, leash, die_with_me } = cloned;
+    let Cloned { pid, pidfd, talk, leash, die_with_me, .. } = cloned;
     talk.go(Orders { pause: false, die_with_parent: die_with_me }, b"")?;
     let console = talk.until_ready("the process that was to join the container")?;
     talk.until_exec()?;

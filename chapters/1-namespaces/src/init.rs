@@ -32,11 +32,17 @@ use std::{
 };
 
 /// Never returns: ends in the program, or with a message to whoever waits for one.
-pub(crate) fn run(request: &Request, plan: &Plan, idmapped: &[(usize, OwnedFd)], talk: Talk) -> ! {
+pub(crate) fn run(
+    request: &Request,
+    plan: &Plan,
+    idmapped: &[(usize, OwnedFd)],
+    filter: Option<seccomp::Program>,
+    talk: Talk,
+) -> ! {
     let Some(process) = request.spec.process() else { sys::exit_now(1) };
     let linux = request.spec.linux().as_ref();
     let init = Init { request, plan, idmapped, talk: &talk, process, linux };
-    let prepared = init.prepare().and_then(|mut prepared| {
+    let prepared = init.prepare(filter).and_then(|mut prepared| {
         let terminal = prepared.terminal.take(); // its master is the parent's from now on, and no one else's
         talk.say(Word::Ready, b"", terminal.as_ref().map(|t| t.master.as_fd()))?;
         Ok(prepared)
@@ -68,7 +74,7 @@ struct Prepared {
 
 impl Init<'_> {
     /// Everything up to the gate.
-    fn prepare(&self) -> Result<Prepared> {
+    fn prepare(&self, filter: Option<seccomp::Program>) -> Result<Prepared> {
         let Init { request, plan, talk, process, .. } = *self;
         scheduling::all_cpus();
         descriptors::join_groups(request.tasks)?;
@@ -93,9 +99,9 @@ impl Init<'_> {
             open("/proc", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).doing(|| "open /proc".into())?;
         label::on_exec(&proc, process)?;
         scheduling::apply(process, self.linux)?;
-        let filter = self.linux.and_then(|l| l.seccomp().as_ref());
         // While the host's sockets can still be found.
-        let agent = filter.map(|f| seccomp::agent(f, &proc, &state)).transpose()?.flatten();
+        let agent = self.linux.and_then(|l| l.seccomp().as_ref());
+        let agent = agent.map(|f| seccomp::agent(f, &proc, &state)).transpose()?.flatten();
         // From here on nobody may look into this process: it still is the runtime, soon in a
         // container that may share its pid namespace with strangers (CVE-2016-9962).
         prctl::set_dumpable(false).doing(|| "make this process undumpable".into())?;
@@ -125,8 +131,7 @@ impl Init<'_> {
         entered.or_else(|_| program::enter_directory(process.cwd()))?;
         let program = Program::find(process)?;
         descriptors::die_with_parent(orders)?;
-        // Compiled while the parent has other things to do; loaded last of all.
-        let filter = filter.map(seccomp::compile).transpose()?.map(|f| f.tell(agent));
+        let filter = filter.map(|f| f.tell(agent));
         Ok(Prepared { program, filter, terminal, state })
     }
 

@@ -18,6 +18,7 @@ use crate::{
     error::Doing,
     idmap, init, netdev,
     plan::{self, Plan},
+    seccomp,
     spec::Spec,
     talk::{self, Orders, Talk},
     tuning, userns,
@@ -77,6 +78,7 @@ pub struct Cloned {
     pub(crate) talk: Talk,
     pub(crate) leash: Leash,
     pub(crate) die_with_me: bool,
+    pub(crate) begun: bool,
 }
 
 /// A process that has become a container in all but its program: it waits at the gate.
@@ -94,11 +96,14 @@ pub struct Ready {
 pub fn clone(request: &Request) -> Result<Cloned> {
     let plan = Plan::new(request.spec, request.bundle)?;
     let idmapped = idmap::trees(request.spec, request.bundle, plan.new_user && geteuid().is_root())?;
+    // Compiled here and loaded in the child, last of all: what the child computes, it does in copies of our pages.
+    let filter = request.spec.linux().as_ref().and_then(|l| l.seccomp().as_ref());
+    let filter = filter.map(seccomp::compile).transpose()?;
     let (ours, theirs) = talk::pair()?;
     let born = plan::clone(&plan, request.cgroup, &ours, &theirs)?;
     let Some((pid, pidfd)) = born else {
         drop(ours); // or the child would never see the parent's end closed
-        init::run(request, &plan, &idmapped, theirs)
+        init::run(request, &plan, &idmapped, filter, theirs)
     };
     drop(theirs);
     let leash = Leash(Some(pid));
@@ -114,7 +119,7 @@ pub fn clone(request: &Request) -> Result<Cloned> {
     if let Some(devices) = request.spec.linux().as_ref().and_then(|l| l.net_devices().as_ref()) {
         netdev::give(pid, devices)?;
     }
-    Ok(Cloned { pid, pidfd, talk: ours, leash, die_with_me: false })
+    Ok(Cloned { pid, pidfd, talk: ours, leash, die_with_me: false, begun: false })
 }
 
 impl Cloned {
@@ -122,6 +127,13 @@ impl Cloned {
     /// is the container's state JSON, for the hooks that the child runs.
     pub fn configure(self, state: &[u8]) -> Result<Ready> {
         self.go_on(state, None::<fn() -> Result<()>>)
+    }
+
+    /// Lets the child begin, which [`Cloned::configure`] does otherwise: what the caller has to do now, it does while
+    /// the child makes its mounts.
+    pub fn begin(&mut self, state: &[u8]) -> Result<()> {
+        self.begun = true;
+        self.talk.go(Orders { pause: false, die_with_parent: self.die_with_me }, state)
     }
 
     /// The same, and calls `mounted` at the moment when everything is mounted in the new root
@@ -138,9 +150,11 @@ impl Cloned {
     }
 
     fn go_on(self, state: &[u8], mounted: Option<impl FnOnce() -> Result<()>>) -> Result<Ready> {
-        let Cloned { pid, pidfd, talk, leash, die_with_me } = self;
+        let Cloned { pid, pidfd, talk, leash, die_with_me, begun } = self;
         let orders = Orders { pause: mounted.is_some(), die_with_parent: die_with_me };
-        talk.go(orders, state)?;
+        if !begun {
+            talk.go(orders, state)?;
+        }
         if let Some(mounted) = mounted {
             talk.until_ready(CHILD)?;
             mounted()?;

@@ -274,6 +274,9 @@ impl Cgroup {
     /// a kill may find it busy.
     pub fn remove(self) -> Result<()> {
         for group in &self.groups {
+            if fs::remove_dir(&group.path).is_ok() {
+                continue; // as a rule
+            }
             // The deepest first.
             for directory in tree::below(&group.path).iter().rev() {
                 let gone = || match fs::remove_dir(directory) {

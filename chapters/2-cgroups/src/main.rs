@@ -22,13 +22,12 @@ mod run;
 mod show;
 mod update;
 
-use clap::Parser;
 use cli::{Cli, Command};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let sealed = out_of_reach();
-    let cli = Cli::parse();
+    let cli = cli::parse();
     log::steps(&cli.global);
     match sealed.and_then(|()| run(&cli)) {
         // 128 and a signal's number fit.

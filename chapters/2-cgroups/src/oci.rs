@@ -1,7 +1,7 @@
 //! The commands that do one thing and end.
 
 use crate::{
-    cli::{Command, Create, Format, Global},
+    cli::{Command, Create, Delete, Format, Global, Id},
     console,
 };
 use anyhow::{Context, Result, bail};
@@ -27,12 +27,12 @@ pub(crate) fn command(global: &Global, command: &Command) -> Result<()> {
             drop(created);
             Ok(())
         }
-        Command::Start { id } => Ok(runtime.start(id)?),
-        Command::State { id } => print_json(&runtime.state(id)?),
+        Command::Start(Id { id }) => Ok(runtime.start(id)?),
+        Command::State(Id { id }) => print_json(&runtime.state(id)?),
         Command::Kill(kill) => Ok(runtime.kill_number(&kill.id, signal(&kill.signal)?, kill.all)?),
-        Command::Delete { id, force } => Ok(runtime.delete(id, *force)?),
-        Command::Pause { id } => Ok(runtime.pause(id)?),
-        Command::Resume { id } => Ok(runtime.resume(id)?),
+        Command::Delete(Delete { id, force }) => Ok(runtime.delete(id, *force)?),
+        Command::Pause(Id { id }) => Ok(runtime.pause(id)?),
+        Command::Resume(Id { id }) => Ok(runtime.resume(id)?),
         Command::List { format, quiet } => list(&runtime, *format, *quiet),
         Command::Ps { format, id, options } => ps(&runtime, id, *format, options),
         Command::Spec { bundle } => write_spec(bundle, global.rootless.as_deref() == Some("true")),

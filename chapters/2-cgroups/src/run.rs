@@ -22,7 +22,7 @@ pub(crate) fn run(global: &Global, options: &Run) -> Result<i32> {
             // Before the start, or the program would find a terminal without a size.
             let _ = namespaces::terminal::resize(console, rows, columns);
         }
-        runtime.start(id)?;
+        created.start()?;
         match signals {
             None => Ok(0),
             Some(signals) => {

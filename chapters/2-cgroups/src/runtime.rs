@@ -58,6 +58,15 @@ pub struct Created {
     pub console: Option<OwnedFd>,
     /// Its control group.
     pub cgroup: Cgroup,
+    record: Record,
+    directory: PathBuf,
+}
+
+impl Created {
+    /// Starts its program, as [`Runtime::start`] does it for somebody else's container.
+    pub fn start(&self) -> Result<()> {
+        start(&self.record, &self.directory)
+    }
 }
 
 impl Runtime {
@@ -123,23 +132,30 @@ impl Runtime {
         }
         record.state.pid = cloned.pid.as_raw();
         record.start_time = state::start_time(cloned.pid);
-        record.save(&directory)?;
-
         let json = json(&record.state);
         let ready = match spec.hooks() {
             Some(hooks) if before_pivot(hooks).next().is_some() => {
+                record.save(&directory)?;
                 // The namespaces are there, the root is not yet changed: what hooks are for (config.md).
                 cloned.configure_with(&json, || {
                     before_pivot(hooks).try_for_each(|(kind, list)| hooks::run(kind, list, &json))
                 })?
             }
-            _ => cloned.configure(&json)?,
+            _ => {
+                // While the child makes its mounts. If we die before this is written, it ends by itself: it has
+                // nobody to tell that it is ready.
+                cloned.begin(&json)?;
+                record.save(&directory)?;
+                cloned.configure(&json)?
+            }
         };
 
         record.state.status = Status::Created;
         record.save(&directory)?;
         unfinished.done = true;
-        Ok(Created { pid: ready.pid, pidfd: ready.pidfd, console: ready.console, cgroup })
+        let record = std::mem::take(&mut unfinished.record);
+        drop(unfinished);
+        Ok(Created { pid: ready.pid, pidfd: ready.pidfd, console: ready.console, cgroup, record, directory })
     }
 
     /// Starts the program of a created container.
@@ -149,22 +165,7 @@ impl Runtime {
         if status != Status::Created {
             return Err(wrong(id, "start", status, ""));
         }
-        let opened = gate::open(&state::gate(&directory));
-        // The gate stands for "created": it goes whether or not the program could be executed.
-        let _ = fs::remove_file(state::gate(&directory));
-        opened?;
-        // runtime.md, "Lifecycle" 9: if one fails, "the runtime MUST generate an error, stop the container". (Before
-        // version 1.2.1 of the spec it was a warning.)
-        let hooks = record.hooks.as_ref().and_then(|h| h.poststart().as_deref()).unwrap_or_default();
-        let ran = hooks::run("poststart", hooks, &json(&record.state(&directory)));
-        if ran.is_err() {
-            Cgroup::of_directories(record.cgroup.clone()).kill()?;
-            if let Some(pid) = record.alive() {
-                pidfd::send(pid, libc::SIGKILL)?;
-                pidfd::wait_for_end(&record)?;
-            }
-        }
-        Ok(ran?)
+        start(&record, &directory)
     }
 
     /// Its state now.
@@ -233,7 +234,9 @@ impl Runtime {
         if status != Status::Stopped && !force {
             return Err(wrong(id, "delete", status, " (stop it first, or use --force)"));
         }
-        if let Some(pid) = record.alive() {
+        if status != Status::Stopped
+            && let Some(pid) = record.alive()
+        {
             pidfd::send(pid, libc::SIGKILL)?;
             // A paused one dies only when it is let go, which killing the group does as well.
             Cgroup::of_directories(record.cgroup.clone()).kill()?;
@@ -250,6 +253,29 @@ impl Runtime {
         let record = Record::load(&self.root, id)?;
         Ok((record, self.root.join(id)))
     }
+}
+
+/// Opens the gate at which a created container waits.
+fn start(record: &Record, directory: &Path) -> Result<()> {
+    let opened = gate::open(&state::gate(directory));
+    // The gate stands for "created": it goes whether or not the program could be executed.
+    let _ = fs::remove_file(state::gate(directory));
+    opened?;
+    let hooks = record.hooks.as_ref().and_then(|h| h.poststart().as_deref()).unwrap_or_default();
+    if hooks.is_empty() {
+        return Ok(());
+    }
+    // runtime.md, "Lifecycle" 9: if one fails, "the runtime MUST generate an error, stop the container". (Before
+    // version 1.2.1 of the spec it was a warning.)
+    let ran = hooks::run("poststart", hooks, &json(&record.state(directory)));
+    if ran.is_err() {
+        Cgroup::of_directories(record.cgroup.clone()).kill()?;
+        if let Some(pid) = record.alive() {
+            pidfd::send(pid, libc::SIGKILL)?;
+            pidfd::wait_for_end(record)?;
+        }
+    }
+    Ok(ran?)
 }
 
 /// A container that is being made. Dropped before it is done, it is undone, as the spec has it for a failing
@@ -341,9 +367,10 @@ pub(crate) fn wrong(id: &str, doing: &'static str, status: Status, next: &'stati
 /// Runs the poststop hooks. runtime.md, "Lifecycle" 13: if one fails, "the runtime MUST log a warning, but the remaining
 /// hooks and lifecycle continue as if the hook had succeeded".
 fn after_the_end(record: &Record) {
-    let state = State { status: Status::Stopped, pid: 0, ..record.state.clone() };
-    for hook in record.hooks.iter().filter_map(|h| h.poststop().as_deref()).flatten() {
-        if let Err(error) = hooks::run("poststop", std::slice::from_ref(hook), &json(&state)) {
+    let Some(list) = record.hooks.as_ref().and_then(|h| h.poststop().as_deref()) else { return };
+    let state = json(&State { status: Status::Stopped, pid: 0, ..record.state.clone() });
+    for hook in list {
+        if let Err(error) = hooks::run("poststop", std::slice::from_ref(hook), &state) {
             tracing::warn!("{error}");
         }
     }
