@@ -12,8 +12,17 @@ use std::{
 };
 
 /// What of the course a copy holds: the engine and its chapters.
-const PARTS: [&str; 7] =
-    ["Cargo.lock", "rustfmt.toml", "rust-toolchain.toml", ".cargo", "src", "chapters", "tests/kit"];
+const PARTS: [&str; 9] = [
+    "Cargo.lock",
+    "rustfmt.toml",
+    "rust-toolchain.toml",
+    ".cargo",
+    "build.rs",
+    "src",
+    "chapters",
+    "benches",
+    "tests/kit",
+];
 
 /// The course: the workspace that this program was built in.
 pub fn course() -> PathBuf {
