@@ -40,6 +40,7 @@ pub(crate) fn default_ones(root: &OwnedFd, talk: &Talk) -> Result<()> {
             kind: SFlag::S_IFCHR,
             mode: 0o666,
             number: makedev(major, minor),
+            ours: true,
         };
         node.make(root, &dev, name)?;
     }
@@ -73,7 +74,7 @@ pub(crate) fn more(root: &OwnedFd, devices: &[LinuxDevice]) -> Result<()> {
         };
         let number = makedev(device.major() as u64, device.minor() as u64);
         let mode = device.file_mode().unwrap_or(0o666) & 0o7777;
-        Node { path, kind, mode, number }.make(root, &dir, name)?;
+        Node { path, kind, mode, number, ours: false }.make(root, &dir, name)?;
         if device.uid().is_some() || device.gid().is_some() {
             let (uid, gid) = (device.uid().map(Uid::from_raw), device.gid().map(Gid::from_raw));
             fchownat(&dir, name, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW)
@@ -89,6 +90,8 @@ struct Node<'a> {
     kind: SFlag,
     mode: u32,
     number: u64,
+    /// One that every container has, and not one that the configuration names.
+    ours: bool,
 }
 
 impl Node<'_> {
@@ -97,6 +100,13 @@ impl Node<'_> {
         let mknod = || mknodat(dir, name, self.kind, Mode::from_bits_truncate(self.mode), self.number);
         let made = match mknod() {
             Err(Errno::EEXIST) if self.is_at(dir, name).doing(doing)? => return Ok(()),
+            // "If a file already exists at path that does not match the requested device, the runtime MUST generate an error."
+            Err(Errno::EEXIST) if !self.ours => {
+                return invalid(format!(
+                    "linux.devices: something else is at {} already: take it out of the image, or out of linux.devices",
+                    self.path.display()
+                ));
+            }
             // Something else by that name came with the image: a program would trust it.
             Err(Errno::EEXIST) => {
                 unlinkat(dir, name, UnlinkatFlags::NoRemoveDir).doing(doing)?;

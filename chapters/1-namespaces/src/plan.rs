@@ -12,7 +12,8 @@
 use crate::{
     Result,
     error::{Doing, invalid},
-    process::{explain_clone, in_bundle},
+    inside,
+    process::explain_clone,
     spec::Spec,
     sys,
     talk::{Talk, Word},
@@ -28,7 +29,7 @@ use oci_spec::runtime::LinuxNamespaceType as Kind;
 use std::{
     fmt,
     os::fd::{BorrowedFd, OwnedFd},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 /// What `linux.namespaces` asks for.
@@ -46,13 +47,14 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) fn new(spec: &Spec, bundle: &Path) -> Result<Plan> {
+    pub(crate) fn new(spec: &Spec) -> Result<Plan> {
         let mut plan = Plan { flags: 0, new_user: false, new_cgroup: false, new_time: false, joins: vec![] };
         let wanted = spec.linux().as_ref().and_then(|l| l.namespaces().as_ref());
         for namespace in wanted.into_iter().flatten() {
             match (namespace.typ(), namespace.path()) {
                 (kind, Some(path)) if !path.as_os_str().is_empty() => {
-                    plan.joins.push((kind, in_bundle(bundle, path)?));
+                    inside::must_be_absolute(path, "linux.namespaces: the path of a namespace")?;
+                    plan.joins.push((kind, path.clone()));
                 }
                 (Kind::Cgroup, _) => plan.new_cgroup = true,
                 (Kind::Time, _) => plan.new_time = true,

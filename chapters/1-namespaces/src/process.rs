@@ -94,7 +94,7 @@ pub struct Ready {
 /// Makes the process (clone3) and writes its id maps. The caller must be single-threaded
 /// or the child may wait for locks that no one will release.
 pub fn clone(request: &Request) -> Result<Cloned> {
-    let plan = Plan::new(request.spec, request.bundle)?;
+    let plan = Plan::new(request.spec)?;
     let idmapped = idmap::trees(request.spec, request.bundle, plan.new_user && geteuid().is_root())?;
     // Compiled here and loaded in the child, last of all: what the child computes, it does in copies of our pages.
     let filter = request.spec.linux().as_ref().and_then(|l| l.seccomp().as_ref());

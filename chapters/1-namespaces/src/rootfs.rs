@@ -80,6 +80,7 @@ pub(crate) fn mask(root: &OwnedFd, paths: &[String]) -> Result<()> {
     let null = host_null()?;
     let mut empty: Option<OwnedFd> = None;
     for path in paths {
+        inside::must_be_absolute(Path::new(path), "linux.maskedPaths")?;
         let Some(target) = inside::find(root, Path::new(path))? else { continue };
         let doing = || format!("mask {path}");
         if file_kind(&target).doing(doing)? != SFlag::S_IFDIR {
@@ -116,6 +117,7 @@ fn host_null() -> Result<OwnedFd> {
 /// Makes these paths read-only: each is bound on itself, since read-only is a property of a mount.
 pub(crate) fn make_readonly(root: &OwnedFd, paths: &[String]) -> Result<()> {
     for path in paths {
+        inside::must_be_absolute(Path::new(path), "linux.readonlyPaths")?;
         let Some(target) = inside::find(root, Path::new(path))? else { continue };
         let doing = || format!("make {path} read-only");
         let tree = sys::open_tree(&target, sys::EMPTY, true).doing(doing)?;

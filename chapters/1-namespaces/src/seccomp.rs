@@ -38,6 +38,9 @@ pub fn compile(filter: &LinuxSeccomp) -> Result<Program> {
     let rules = filter.syscalls().as_deref().unwrap_or_default();
     for rule in rules {
         action(rule.action(), rule.errno_ret())?; // also for names that no architecture here has
+        if rule.names().is_empty() {
+            return invalid("linux.seccomp: a rule names no system call");
+        }
     }
     let calls = look_up(rules);
     let mut code = vec![Insn::load(bpf::ARCH)];

@@ -50,9 +50,11 @@ pub fn parse_process(text: &[u8], name: &Path) -> Result<Process> {
 /// What can be known to be wrong without asking the kernel. A rule that only the kernel knows
 /// is left to the system call that meets it.
 pub fn check(spec: &Spec) -> Result<()> {
-    let major = spec.version().split('.').next().unwrap_or_default();
-    if major != "1" {
-        return invalid(format!("ociVersion is {:?}: this runtime reads 1.x", spec.version()));
+    if !is_version_1(spec.version()) {
+        return invalid(format!("ociVersion is {:?}: this runtime reads 1.x.y", spec.version()));
+    }
+    if spec.annotations().iter().flatten().any(|(key, _)| key.is_empty()) {
+        return invalid("annotations: a key is empty");
     }
     if spec.root().is_none() {
         return invalid("config.json has no root: say where the root filesystem is, in root.path");
@@ -84,6 +86,13 @@ pub fn check(spec: &Spec) -> Result<()> {
     }
     check_needs(spec, linux, &kinds)?;
     linux.map_or(Ok(()), check_missing)
+}
+
+/// Three numbers, of which the first is 1, and perhaps a suffix (SemVer 2.0.0).
+fn is_version_1(version: &str) -> bool {
+    let numbers = version.split(['-', '+']).next().unwrap_or_default();
+    let numbers: Option<Vec<u32>> = numbers.split('.').map(|n| n.parse().ok()).collect();
+    matches!(numbers.as_deref(), Some([1, _, _]))
 }
 
 /// "If rlimits contains duplicated entries with same type, the runtime MUST generate an error."
@@ -149,6 +158,8 @@ mod tests {
     fn what_the_specification_forbids_is_refused() {
         for (pointer, value, why) in [
             ("/ociVersion", json!("2.0.0"), "ociVersion"),
+            ("/ociVersion", json!("1.0"), "ociVersion"),
+            ("/annotations", json!({"": "x"}), "a key is empty"),
             ("/root", Value::Null, "no root"),
             ("/process", Value::Null, "no process"),
             ("/process/args", json!([]), "nothing to run|what to run"),

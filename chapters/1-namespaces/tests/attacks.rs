@@ -29,6 +29,7 @@ fn main() {
         Case::new("nothing_over_files_of_proc", ANY, nothing_over_files_of_proc),
         Case::new("cve_2025_31133_a_null_that_is_none", ANY, a_null_that_is_none),
         Case::new("cve_2025_52565_a_console_that_is_a_link", ANY, a_console_that_is_a_link),
+        Case::new("cve_2025_52881_writes_that_are_redirected", ROOT, writes_that_are_redirected),
         Case::new("cve_2022_24769_no_inheritable_capabilities", ANY, no_inheritable_capabilities),
         Case::new("cve_2022_0492_no_release_agent", ANY, no_release_agent),
         Case::new("cve_2024_40635_ids_beyond_32_bits", ANY, ids_beyond_32_bits),
@@ -271,4 +272,34 @@ fn a_label_that_nobody_enforces() {
         bundle.set(pointer, json!(""));
         assert_eq!(bundle.sh("true").code, 0, "{pointer}");
     }
+}
+
+/// What stands at /proc in the container is the attacker's, laid out so that the runtime's writes (settings, labels, scores)
+/// would land in files of their choice.
+fn writes_that_are_redirected() {
+    let volume = tempfile::tempdir().unwrap();
+    let caught = ["sys/net/ipv4/ip_forward", "self/attr/exec", "self/oom_score_adj", "thread-self/attr/exec"];
+    for file in caught {
+        let file = volume.path().join(file);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, "untouched").unwrap();
+    }
+    let mut bundle = Bundle::new();
+    bundle.without("/proc").bind(volume.path().to_str().unwrap(), "/proc", &["bind"]);
+    bundle.mount(json!({"destination": "/tmp/proc", "type": "proc", "source": "proc"}));
+    bundle.set("/linux/sysctl", json!({"net.ipv4.ip_forward": "1"}));
+    bundle.set("/process/oomScoreAdj", json!(321));
+    // The settings are the container's, whatever it calls /proc ...
+    let told = bundle.says("cat /tmp/proc/sys/net/ipv4/ip_forward /tmp/proc/self/oom_score_adj");
+    assert_eq!(told, "1\n321");
+    // ... and the attacker's files have caught nothing.
+    for file in caught {
+        assert_eq!(fs::read_to_string(volume.path().join(file)).unwrap(), "untouched", "{file}");
+    }
+    // Nor may the way to a file lead through a link of theirs into the real one.
+    fs::remove_file(volume.path().join(caught[0])).unwrap();
+    symlink("/tmp/proc/sys/kernel/core_pattern", volume.path().join(caught[0])).unwrap();
+    let before = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
+    assert_eq!(bundle.says("cat /tmp/proc/sys/net/ipv4/ip_forward"), "1");
+    assert_eq!(fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap(), before);
 }

@@ -56,6 +56,14 @@ fn main() {
         Case::new("scheduling_is_set", ANY, scheduling_is_set),
         Case::new("explain_tells_the_steps", ANY, explain_tells_the_steps),
         Case::new("an_ordinary_user_is_told_how", &[Need::OrdinaryUser], an_ordinary_user_is_told_how),
+        Case::new("what_must_be_an_error_is_one", ROOT, what_must_be_an_error_is_one),
+        Case::new("what_must_not_be_an_error_is_none", ANY, what_must_not_be_an_error_is_none),
+        Case::new(
+            "a_namespace_that_is_not_named_is_the_callers",
+            ROOT,
+            a_namespace_that_is_not_named_is_the_callers,
+        ),
+        Case::new("every_must_has_a_test", &[], every_must_has_a_test),
         Case::new("nothing_is_left_behind", ANY, nothing_is_left_behind),
     ]);
 }
@@ -592,4 +600,105 @@ fn nothing_is_left_behind() {
     let other = |line: &String| line.contains("namespaces.");
     assert_eq!(Traces::now().beyond(&before).iter().filter(|l| other(l)).count(), 0);
     let _ = files; // a killed runtime cannot remove its directory of one socket
+}
+
+/// What the specification has be an error, and a word of it.
+fn what_must_be_an_error_is_one() {
+    let device = |path: &str| json!([{"path": path, "type": "c", "major": 10, "minor": 229}]);
+    let rule = |rule: serde_json::Value| json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]});
+    let namespace =
+        |path: &str| json!([{"type": "mount"}, {"type": "uts"}, {"type": "network", "path": path}]);
+    for (pointer, value, word) in [
+        ("/linux/namespaces", namespace("/proc/self/ns/uts"), "join the net namespace"),
+        ("/linux/namespaces", namespace("/etc/passwd"), "join the net namespace"),
+        ("/linux/namespaces", namespace("ns/net"), "is not absolute"),
+        ("/linux/namespaces", json!([{"type": "mount"}, {"type": "uts"}, {"type": "nonsense"}]), "nonsense"),
+        ("/linux/devices", device("/etc/passwd"), "something else is at"),
+        ("/linux/devices", device("dev/relative"), "is not absolute"),
+        ("/linux/maskedPaths", json!(["relative"]), "is not absolute"),
+        ("/linux/readonlyPaths", json!(["relative"]), "is not absolute"),
+        ("/linux/rootfsPropagation", json!("sideways"), "is unknown"),
+        ("/linux/seccomp", rule(json!({"names": [], "action": "SCMP_ACT_ERRNO"})), "names no system call"),
+        (
+            "/linux/seccomp",
+            rule(json!({"names": ["read"], "action": "SCMP_ACT_NONSENSE"})),
+            "SCMP_ACT_NONSENSE",
+        ),
+        ("/linux/intelRdt", json!({}), "intelRdt"),
+        ("/root/path", json!("no-such-directory"), "no-such-directory"),
+        ("/mounts", json!([{"destination": "relative", "type": "tmpfs"}]), "is not absolute"),
+        ("/mounts", json!([{"destination": "/m", "type": "nonsense"}]), "mount nonsense"),
+        (
+            "/mounts",
+            json!([{"destination": "/m", "type": "bind", "source": "/", "options": ["bind"],
+            "uidMappings": [{"containerID": 0, "hostID": 1, "size": 1}]}]),
+            "uidMappings and gidMappings",
+        ),
+        ("/process/cwd", json!("relative"), "is not absolute"),
+        ("/process/rlimits", json!([{"type": "RLIMIT_NONSENSE", "soft": 1, "hard": 1}]), "RLIMIT_NONSENSE"),
+        ("/process/scheduler", json!({"policy": "SCHED_NONSENSE"}), "SCHED_NONSENSE"),
+        (
+            "/process/ioPriority",
+            json!({"class": "IOPRIO_CLASS_NONSENSE", "priority": 1}),
+            "IOPRIO_CLASS_NONSENSE",
+        ),
+        ("/hooks", json!({"createContainer": [{"path": "true"}]}), "absolute"),
+        ("/hooks", json!({"createContainer": [{"path": "/bin/true", "timeout": 0}]}), "not above zero"),
+    ] {
+        let mut bundle = Bundle::new();
+        bundle.set(pointer, value.clone());
+        let output = bundle.sh("echo ran");
+        assert!(output.code != 0 && output.stdout.is_empty(), "{pointer} {value}: {output:?}");
+        assert!(output.stderr.contains(word), "{pointer} {value}: {output:?}");
+    }
+}
+
+fn what_must_not_be_an_error_is_none() {
+    for (pointer, value) in [
+        ("/annotations", json!({"com.example.unknown": "", "org.example": "x"})),
+        ("/fromTheFuture", json!({"a": [1]})),
+        ("/linux/fromTheFuture", json!("x")),
+        ("/process/consoleSize", json!({"height": 1, "width": 2})),
+        ("/linux/maskedPaths", json!(["/no/such/path"])),
+    ] {
+        let mut bundle = Bundle::new();
+        bundle.set(pointer, value.clone());
+        assert_eq!(bundle.says("test -t 0 || echo ran"), "ran", "{pointer} {value}");
+    }
+    // And the order of mounts is the configuration's.
+    let mut bundle = Bundle::new();
+    for (to, mark) in [("/m", "outer"), ("/m/below", "inner"), ("/m", "top")] {
+        bundle.mount(json!({"destination": to, "type": "tmpfs", "source": mark, "options": ["mode=755"]}));
+    }
+    let told = bundle.says("grep -o '^[a-z]* /m[^ ]*' /proc/mounts; ls /m");
+    assert_eq!(told, "outer /m\ninner /m/below\ntop /m");
+}
+
+fn a_namespace_that_is_not_named_is_the_callers() {
+    let mut bundle = Bundle::new();
+    bundle.set("/linux/namespaces", json!([{"type": "mount"}, {"type": "uts"}, {"type": "pid"}]));
+    for (kind, own) in
+        [("net", false), ("ipc", false), ("user", false), ("cgroup", false), ("mnt", true), ("pid", true)]
+    {
+        let ours = fs::read_link(format!("/proc/self/ns/{kind}")).unwrap();
+        let theirs = bundle.says(&format!("readlink /proc/self/ns/{kind}"));
+        assert_eq!(theirs != ours.to_str().unwrap(), own, "{kind}");
+    }
+}
+
+/// The table names tests; each must be one.
+fn every_must_has_a_test() {
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let table = fs::read_to_string(directory.join("tests/musts.md")).unwrap();
+    let read = |file: &str| fs::read_to_string(directory.join(file)).unwrap();
+    let tests =
+        ["tests/container.rs", "tests/attacks.rs", "tests/network.rs", "src/spec.rs", "src/seccomp/tests.rs"];
+    let tests = tests.map(read).concat();
+    let rows = table.lines().filter_map(|l| l.strip_prefix("| ")?.strip_suffix(" |")?.rsplit_once(" | "));
+    let named: Vec<&str> = rows.map(|(_, test)| test).filter(|test| *test != "test").collect();
+    assert!(named.len() > 50, "{named:?}");
+    for test in named {
+        let there = tests.contains(&format!("\"{test}\"")) || tests.contains(&format!("fn {test}()"));
+        assert!(there, "musts.md names {test}, which is no test");
+    }
 }
