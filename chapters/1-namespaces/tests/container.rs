@@ -78,6 +78,8 @@ fn every_namespace_is_its_own() {
 
 fn it_is_pid_1_and_alone() {
     assert_eq!(Bundle::new().says("echo $$; ls /proc | grep -c '^[0-9]'"), "1\n3"); // sh, ls, grep
+    // Nothing of ours is open: the three streams, and what ls reads.
+    assert_eq!(Bundle::new().says("ls /proc/self/fd | tr '\\n' ' '"), "0 1 2 3");
 }
 
 fn hostname_and_domainname() {
@@ -229,6 +231,9 @@ fn rlimits_and_oom_score() {
     bundle.set("/process/oomScoreAdj", json!(500));
     let script = "ulimit -Sn; ulimit -Hn; cat /proc/self/oom_score_adj";
     assert_eq!(bundle.says(script), "111\n222\n500");
+    bundle.set("/process/oomScoreAdj", json!(null));
+    let own = fs::read_to_string("/proc/self/oom_score_adj").unwrap();
+    assert_eq!(bundle.says(script), format!("111\n222\n{}", own.trim()));
     bundle.set("/process/rlimits", json!([{"type": "RLIMIT_NOFILE", "soft": 3, "hard": 2}]));
     assert_eq!(bundle.sh("true").code, 125);
 }
@@ -665,13 +670,16 @@ fn what_must_not_be_an_error_is_none() {
         bundle.set(pointer, value.clone());
         assert_eq!(bundle.says("test -t 0 || echo ran"), "ran", "{pointer} {value}");
     }
-    // And the order of mounts is the configuration's.
+    // The order of mounts is the configuration's, and where a relative source begins is the bundle.
     let mut bundle = Bundle::new();
+    fs::create_dir(bundle.dir.path().join("data")).unwrap();
+    fs::write(bundle.dir.path().join("data/file"), "").unwrap();
+    bundle.bind("data", "/data", &["bind"]);
     for (to, mark) in [("/m", "outer"), ("/m/below", "inner"), ("/m", "top")] {
         bundle.mount(json!({"destination": to, "type": "tmpfs", "source": mark, "options": ["mode=755"]}));
     }
-    let told = bundle.says("grep -o '^[a-z]* /m[^ ]*' /proc/mounts; ls /m");
-    assert_eq!(told, "outer /m\ninner /m/below\ntop /m");
+    let told = bundle.says("grep -o '^[a-z]* /m[^ ]*' /proc/mounts; ls /m /data/file");
+    assert_eq!(told, "outer /m\ninner /m/below\ntop /m\n/data/file\n\n/m:");
 }
 
 fn a_namespace_that_is_not_named_is_the_callers() {

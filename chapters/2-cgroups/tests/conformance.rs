@@ -66,6 +66,19 @@ fn main() {
             let idle = json!({"args": ["ionice"], "cwd": "/", "env": ["PATH=/usr/bin:/bin"], "ioPriority": {"class": "IOPRIO_CLASS_IDLE"}});
             assert_eq!(exec_process(&b, &idle).trim(), "idle");
         }),
+        Case::new("exec_on_chosen_cpus", root, || {
+            let b = live(|_| {});
+            let on = |affinity: Value| {
+                let args = ["grep", "Cpus_allowed_list", "/proc/self/status"];
+                let process = json!({"args": args, "cwd": "/", "env": ["PATH=/usr/bin:/bin"], "execCPUAffinity": affinity});
+                exec_process(&b, &process).split_whitespace().last().unwrap().to_owned()
+            };
+            assert_eq!(on(json!({"initial": "0"})), "0");
+            assert_eq!(on(json!({"final": "0"})), "0");
+            // Where there is but one CPU, that is all of the difference that can be seen.
+            let last = std::thread::available_parallelism().unwrap().get() - 1;
+            assert_eq!(on(json!({"initial": "0", "final": last.to_string()})), last.to_string());
+        }),
         Case::new("scheduler_is_also_of_exec", &[Need::Root, Need::Program("chrt")], || {
             let b = live(|c| c["process"]["scheduler"] = json!({"policy": "SCHED_BATCH", "nice": 19}));
             assert!(b.ok(&["exec", "ID", "chrt", "-p", "1"]).contains("SCHED_BATCH"));
@@ -720,6 +733,28 @@ fn main() {
                 "true",
             );
             assert!(told.contains("SCMP_ACT_NOTIFY cannot be used for the write syscall"), "{told}");
+        }),
+        Case::new("features_are_told", &[], || {
+            let told = Bundle::new("true").ok(&["features"]);
+            let features: Value = serde_json::from_str(&told).unwrap();
+            let has = |pointer: &str, one: &str| {
+                features
+                    .pointer(pointer)
+                    .and_then(Value::as_array)
+                    .is_some_and(|all| all.contains(&json!(one)))
+            };
+            assert!(has("/hooks", "startContainer") && has("/mountOptions", "rro"), "{told}");
+            assert!(
+                has("/linux/namespaces", "mount") && has("/linux/capabilities", "CAP_SYS_ADMIN"),
+                "{told}"
+            );
+            assert!(
+                has("/linux/seccomp/actions", "SCMP_ACT_NOTIFY")
+                    && has("/linux/seccomp/operators", "SCMP_CMP_NE"),
+                "{told}"
+            );
+            assert_eq!(features["linux"]["cgroup"]["v2"], json!(true));
+            assert_eq!(features["linux"]["mountExtensions"]["idmap"]["enabled"], json!(true));
         }),
         Case::new("our_spec_runs_under_runc", &[Need::Root, Need::Program("runc")], || {
             let b = Bundle::new("true");

@@ -227,8 +227,9 @@ fn wants_an_id() {
 fn musts() {
     let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let table = fs::read_to_string(directory.join("musts.md")).unwrap();
-    let tests =
-        ["lifecycle.rs", "limits.rs"].map(|f| fs::read_to_string(directory.join(f)).unwrap()).concat();
+    let tests = ["lifecycle.rs", "limits.rs", "conformance.rs"]
+        .map(|f| fs::read_to_string(directory.join(f)).unwrap())
+        .concat();
     let rows = table.lines().filter_map(|l| l.strip_prefix("| ")?.strip_suffix(" |")?.rsplit_once(" | "));
     let named: Vec<&str> = rows.map(|(_, test)| test).filter(|test| *test != "test").collect();
     assert!(named.len() > 30, "{named:?}");
