@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::{
     fs,
-    os::unix::fs::symlink,
+    os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
 };
 
@@ -78,6 +78,20 @@ impl Bundle {
             "linux": linux
         });
         Ok(Bundle { dir: dir.to_owned(), config, word })
+    }
+
+    /// Lets users whose ids are not ours look into it, and write to its /tmp.
+    pub fn open_to_all(&self) -> Result<()> {
+        let rootfs = self.dir.join("rootfs");
+        for (path, mode) in [(&self.dir, 0o755), (&rootfs, 0o755), (&rootfs.join("tmp"), 0o777)] {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+        }
+        Ok(())
+    }
+
+    /// The list in its configuration at this JSON pointer.
+    pub fn list(&self, pointer: &str) -> Vec<Value> {
+        self.config.pointer(pointer).and_then(Value::as_array).cloned().unwrap_or_default()
     }
 
     /// Writes its `config.json`.

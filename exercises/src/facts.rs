@@ -63,6 +63,11 @@ pub fn status(pid: i32, field: &str) -> Option<String> {
     text.lines().find_map(|l| l.strip_prefix(field)?.strip_prefix(':')).map(|v| v.trim().to_owned())
 }
 
+/// In which function of the kernel it waits (`/proc/PID/wchan`); "0" if it runs.
+pub fn wait_channel(pid: i32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default()
+}
+
 /// What a process is called inside the check's sandbox, which is a pid namespace: so the program is told of it. None if
 /// it is not in there.
 pub fn inside(pid: i32) -> Option<i32> {

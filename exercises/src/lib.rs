@@ -16,6 +16,10 @@
 //! | [`run`] | running what the reader wrote, within limits |
 //! | [`sandbox`] | where it runs |
 //! | [`facts`] | what the kernel shows of a process |
+//! | [`groups`] | what it shows of a control group |
+//! | [`stage`] | files that look like control groups, of a version that this machine may not have |
+//! | [`neighbour`] | a process in namespaces of its own, to be joined |
+//! | [`fence`] | namespaces around what the reader wrote, so that its mistakes stay inside |
 //! | [`verdict`] | what a check found, and how it is told |
 //! | [`grade`] | the verdicts on a workspace, and their points |
 //! | [`report`] | a grade for people and programs |
@@ -32,11 +36,14 @@ pub mod cache;
 pub mod course;
 pub mod dice;
 pub mod facts;
+pub mod fence;
 pub mod files;
 pub mod grade;
+pub mod groups;
 pub mod image;
 pub mod judge;
 pub mod module;
+pub mod neighbour;
 pub mod progress;
 pub mod refuse;
 pub mod report;
@@ -44,6 +51,7 @@ pub mod run;
 pub mod sandbox;
 pub mod scratch;
 pub mod source;
+pub mod stage;
 pub mod tarball;
 pub mod tree;
 pub mod verdict;

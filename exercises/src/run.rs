@@ -85,6 +85,12 @@ impl Running {
         Ok(None)
     }
 
+    /// Closes its standard input and waits for its end; what it started still runs then.
+    pub fn finish(&mut self) -> Result<()> {
+        drop(self.child.stdin.take());
+        self.watch(|_| None::<()>).map(drop)
+    }
+
     /// Closes its standard input and waits for its end.
     pub fn end(mut self) -> Result<Ended> {
         drop(self.child.stdin.take());

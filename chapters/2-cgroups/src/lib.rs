@@ -12,6 +12,7 @@
 //! | `v1`, `v2` | what the spec's limits are called there, and in which units |
 //! | `setting` | one value into one file, and pairs that hold each other |
 //! | `tree` | directories above and below a group |
+//! | `spawn` | a command inside a group from its first instruction on |
 //! | `freezer` | a group stopped where it is, and killed as a whole |
 //! | [`stats`], `counters` | what a group has used |
 //! | [`state`] | what is known about a container, and how it is kept |
@@ -38,6 +39,7 @@ mod plan;
 pub mod runtime;
 mod setting;
 pub mod size;
+mod spawn;
 pub mod state;
 pub mod stats;
 mod tree;

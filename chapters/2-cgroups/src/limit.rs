@@ -16,10 +16,7 @@ use oci_spec::runtime::{
 };
 use std::{
     io::Write,
-    os::{
-        fd::AsFd,
-        unix::{fs::MetadataExt, process::CommandExt},
-    },
+    os::unix::{fs::MetadataExt, process::CommandExt},
     process::Command,
     time::Instant,
 };
@@ -39,6 +36,12 @@ pub(crate) struct Limit {
     /// How many processors' worth of time (0.5)
     #[arg(long, value_name = "N")]
     pub(crate) cpus: Option<f64>,
+    /// The same by hand: how long a period is, in microseconds
+    #[arg(long, value_name = "US", conflicts_with = "cpus")]
+    pub(crate) cpu_period: Option<u64>,
+    /// And how much processor time there is in each, in microseconds
+    #[arg(long, value_name = "US", conflicts_with = "cpus", allow_negative_numbers = true)]
+    pub(crate) cpu_quota: Option<i64>,
     /// Its weight against others, 1024 being the usual one
     #[arg(short, long, value_name = "N")]
     pub(crate) cpu_shares: Option<u64>,
@@ -135,24 +138,16 @@ const FORWARDED: [Signal; 7] = [
     Signal::SIGCHLD,
 ];
 
-/// Starts the command inside the group: the child moves itself before it becomes the command, so that no
-/// instruction of that runs outside.
+/// Starts the command inside the group.
 fn spawn(options: &Limit, cgroup: &Cgroup, mask: SigSet) -> Result<Pid> {
-    let doors = cgroup.doors()?;
     let mut command = Command::new(&options.command[0]);
     command.args(&options.command[1..]);
-    // SAFETY: between fork and exec only write(2) and sigprocmask(2) are called, on what was made before.
+    // SAFETY: between fork and exec only sigprocmask(2) is called.
     unsafe {
-        command.pre_exec(move || {
-            for door in &doors {
-                nix::unistd::write(door.as_fd(), b"0")?;
-            }
-            sigprocmask(SigmaskHow::SIG_SETMASK, Some(&mask), None)?;
-            Ok(())
-        });
+        command.pre_exec(move || Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&mask), None)?));
     }
     let name = options.command[0].to_string_lossy().into_owned();
-    match command.spawn() {
+    match cgroup.spawn(&mut command)? {
         Ok(child) => Ok(Pid::from_raw(child.id() as i32)),
         Err(e) => Err(crate::NotExecuted::new(&name, e).into()),
     }
@@ -188,6 +183,7 @@ fn resources(o: &Limit) -> Result<LinuxResources> {
         limits.set_memory(Some(memory));
     }
     let mut cpu = LinuxCpu::default();
+    cpu.set_period(o.cpu_period).set_quota(o.cpu_quota);
     if let Some(cpus) = o.cpus {
         // The kernel takes no quota below a millisecond.
         if !(cpus.is_finite() && cpus >= 0.01) {

@@ -4,14 +4,21 @@ use crate::{bundle::Bundle, dice::Dice, facts, run::Running, sandbox::Sandbox, v
 use std::{collections::BTreeMap, path::Path, process::Command};
 
 mod cache;
+mod clone;
+mod cpu;
 mod diff;
 mod expand;
 mod extract;
+mod group;
+mod kill;
 mod loopback;
+mod memory;
 mod pivot;
 mod private;
 mod pull;
 mod reference;
+mod staged;
+mod stats;
 mod store;
 mod tool;
 mod whiteouts;
@@ -19,8 +26,14 @@ mod whiteouts;
 /// Every exercise, in the order in which they are best done.
 pub const ALL: &[&Exercise] = &[
     &loopback::EXERCISE,
+    &clone::EXERCISE,
     &private::EXERCISE,
     &pivot::EXERCISE,
+    &group::EXERCISE,
+    &memory::EXERCISE,
+    &cpu::EXERCISE,
+    &stats::EXERCISE,
+    &kill::EXERCISE,
     &store::EXERCISE,
     &extract::EXERCISE,
     &whiteouts::EXERCISE,
