@@ -16,7 +16,8 @@ pub struct Ignore {
 
 #[derive(Clone, Debug)]
 struct Rule {
-    include: bool,
+    /// It takes paths back.
+    back: bool,
     pattern: Pattern,
 }
 
@@ -40,13 +41,13 @@ impl Ignore {
 
     /// Adds one pattern, which decides over those before it.
     pub fn add(&mut self, line: &str) -> Result<(), String> {
-        let (include, text) = line.strip_prefix('!').map_or((false, line), |rest| (true, rest.trim()));
+        let (back, text) = line.strip_prefix('!').map_or((false, line), |rest| (true, rest.trim()));
         if text.is_empty() {
             return Err(format!("illegal exclusion pattern: {line:?}"));
         }
         let pattern = Pattern::path(&clean(text), true)?;
-        self.exceptions |= include;
-        self.rules.push(Rule { include, pattern });
+        self.exceptions |= back;
+        self.rules.push(Rule { back, pattern });
         Ok(())
     }
 
@@ -72,7 +73,7 @@ impl Ignore {
 
     /// Whether the last rule that matched excludes.
     pub fn excludes(&self, matched: &Matched) -> bool {
-        self.rules.iter().zip(&matched.0).rev().find(|(_, m)| **m).is_some_and(|(rule, _)| !rule.include)
+        self.rules.iter().zip(&matched.0).rev().find(|(_, m)| **m).is_some_and(|(rule, _)| !rule.back)
     }
 
     /// The rules that match `path`, itself or by a directory above it.

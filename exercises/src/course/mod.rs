@@ -9,7 +9,9 @@ mod cpu;
 mod diff;
 mod expand;
 mod extract;
+mod frames;
 mod group;
+mod ignore;
 mod kill;
 mod loopback;
 mod memory;
@@ -40,8 +42,10 @@ pub const ALL: &[&Exercise] = &[
     &diff::EXERCISE,
     &expand::EXERCISE,
     &cache::EXERCISE,
+    &ignore::EXERCISE,
     &reference::EXERCISE,
     &pull::EXERCISE,
+    &frames::EXERCISE,
 ];
 
 /// One exercise.
