@@ -25,6 +25,7 @@
 //! | [`report`] | a grade for people and programs |
 //! | [`cache`] | verdicts that were found before |
 //! | [`files`] | files that are never half there |
+//! | [`mutants`] | small mistakes, to measure the checks by |
 //! | [`progress`] | what has been solved, in a text file |
 //!
 //! Three rules hold. *One source*: an exercise is an item of the shipped chapter code; nothing is copied by hand.
@@ -43,6 +44,7 @@ pub mod groups;
 pub mod image;
 pub mod judge;
 pub mod module;
+pub mod mutants;
 pub mod neighbour;
 pub mod progress;
 pub mod refuse;

@@ -5,11 +5,12 @@ mod commands {
     pub(crate) mod engine;
     pub(crate) mod grade;
     pub(crate) mod learn;
+    pub(crate) mod mutants;
     pub(crate) mod verify;
     pub(crate) mod watch;
 }
 
-use crate::commands::{class, engine, grade, learn, verify, watch};
+use crate::commands::{class, engine, grade, learn, mutants, verify, watch};
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use lab::{
@@ -112,6 +113,14 @@ enum Cmd {
         #[arg(long)]
         seed: Option<u64>,
     },
+    /// Measure the checks: each function with one small thing wrong has to be noticed
+    Mutants {
+        /// These exercises; all if none is named
+        exercises: Vec<String>,
+        /// Only name the mutants
+        #[arg(long)]
+        list: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -139,10 +148,8 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         Cmd::Grade(options) => grade::grade(dir, options),
         Cmd::Engine { arguments } => engine::engine(dir, arguments),
         Cmd::Class(options) => class::class(options),
-        Cmd::Verify { exercises, seed } => {
-            let named = exercises.iter().map(|e| course::find(e)).collect::<Result<Vec<_>>>()?;
-            verify::verify(if named.is_empty() { course::ALL } else { &named }, *seed)
-        }
+        Cmd::Verify { exercises, seed } => verify::verify(&named(exercises)?, *seed),
+        Cmd::Mutants { exercises, list } => mutants::mutants(&named(exercises)?, *list),
     }
 }
 
@@ -158,6 +165,11 @@ fn pick(dir: &Path, name: Option<&str>) -> Result<&'static Exercise> {
         .find(open)
         .copied()
         .context("everything is done. See it all at once: cargo lab grade; run it: cargo lab engine -- run base echo hi")
+}
+
+/// The exercises of these names; all if there is none.
+fn named(names: &[String]) -> Result<Vec<&'static Exercise>> {
+    if names.is_empty() { Ok(course::ALL.to_vec()) } else { names.iter().map(|e| course::find(e)).collect() }
 }
 
 /// An error that says what to do, if there is no workspace.
