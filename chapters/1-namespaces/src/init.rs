@@ -248,7 +248,12 @@ impl Init<'_> {
         descriptors::restore_signals()?;
         identity::lock(self.process, prepared.filter.as_ref())?;
         // The hook is a program of the image, and gets no more rights than the container's own.
-        hooks::run("startContainer", self.hooks(Hooks::start_container), &prepared.state)?;
+        // Without an environment of its own it has the program's, as with runc.
+        let mut hooks = self.hooks(Hooks::start_container).to_vec();
+        for hook in hooks.iter_mut().filter(|hook| hook.env().is_none()) {
+            hook.set_env(self.process.env().clone());
+        }
+        hooks::run("startContainer", &hooks, &prepared.state)?;
         Err(prepared.program.exec())
     }
 }

@@ -35,6 +35,14 @@ fn set_limit(pid: Pid, limit: &PosixRlimit) -> Result<()> {
     let wanted = libc::rlimit64 { rlim_cur: limit.soft(), rlim_max: limit.hard() };
     match prlimit(pid, resource, Some(&wanted)) {
         Ok(_) => Ok(()),
+        // No privilege helps against this one.
+        Err(Errno::EPERM) if resource == libc::RLIMIT_NOFILE && limit.hard() > most_files() => {
+            Err(Error::Invalid(format!(
+                "process.rlimits: {name} {} is more than the kernel gives anybody (/proc/sys/fs/nr_open is {})",
+                limit.hard(),
+                most_files()
+            )))
+        }
         Err(Errno::EPERM) => {
             let now = prlimit(pid, resource, None).doing(|| format!("read {name} of {pid}"))?;
             let hard = limit.hard().min(now.rlim_max);
@@ -44,6 +52,11 @@ fn set_limit(pid: Pid, limit: &PosixRlimit) -> Result<()> {
         }
         Err(errno) => Err(Error::Sys { doing: format!("set {name} to {}", limit.hard()), errno }),
     }
+}
+
+fn most_files() -> u64 {
+    let text = fs::read_to_string("/proc/sys/fs/nr_open").unwrap_or_default();
+    text.trim().parse().unwrap_or(u64::MAX)
 }
 
 fn prlimit(pid: Pid, what: u32, new: Option<&libc::rlimit64>) -> nix::Result<libc::rlimit64> {

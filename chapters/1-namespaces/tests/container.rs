@@ -641,6 +641,11 @@ fn what_must_be_an_error_is_one() {
         ),
         ("/process/cwd", json!("relative"), "is not absolute"),
         ("/process/rlimits", json!([{"type": "RLIMIT_NONSENSE", "soft": 1, "hard": 1}]), "RLIMIT_NONSENSE"),
+        (
+            "/process/rlimits",
+            json!([{"type": "RLIMIT_NOFILE", "soft": u64::MAX, "hard": u64::MAX}]),
+            "nr_open",
+        ),
         ("/process/scheduler", json!({"policy": "SCHED_NONSENSE"}), "SCHED_NONSENSE"),
         (
             "/process/ioPriority",

@@ -132,7 +132,8 @@ impl Runtime {
         }
         record.state.pid = cloned.pid.as_raw();
         record.start_time = state::start_time(cloned.pid);
-        let json = json(&record.state);
+        // Hooks run after step 2 of the lifecycle: to them it is created (runtime.md, "State").
+        let json = json(&State { status: Status::Created, ..record.state.clone() });
         let ready = match spec.hooks() {
             Some(hooks) if before_pivot(hooks).next().is_some() => {
                 record.save(&directory)?;
@@ -267,7 +268,9 @@ fn start(record: &Record, directory: &Path) -> Result<()> {
     }
     // runtime.md, "Lifecycle" 9: if one fails, "the runtime MUST generate an error, stop the container". (Before
     // version 1.2.1 of the spec it was a warning.)
-    let ran = hooks::run("poststart", hooks, &json(&record.state(directory)));
+    // Its program may have ended already; what they are told of is its start.
+    let running = State { status: Status::Running, ..record.state.clone() };
+    let ran = hooks::run("poststart", hooks, &json(&running));
     if ran.is_err() {
         Cgroup::of_directories(record.cgroup.clone()).kill()?;
         if let Some(pid) = record.alive() {

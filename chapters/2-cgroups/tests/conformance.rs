@@ -328,6 +328,40 @@ fn main() {
                 assert!(told.contains(&format!("error running {hook} hook #1:")), "{told}");
             }
         }),
+        Case::new("a_start_container_hook_has_the_programs_environment", root, || {
+            let hook = |env: Value, test: &str| {
+                let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", test], "env": env}]);
+                says_raw(
+                    |c| {
+                        c["process"]["env"] = json!(["ONE=two", "PATH=/usr/bin:/bin"]);
+                        c["hooks"] = json!({"startContainer": hook});
+                    },
+                    "true",
+                );
+            };
+            hook(Value::Null, "test \"$ONE\" = two");
+            hook(json!(["HOOK=value"]), "test \"$HOOK\" = value && test -z \"$ONE\"");
+        }),
+        Case::new("hooks_are_told_of_a_start_that_is_over", root, || {
+            let b = Bundle::new("exit 0");
+            let mut config = b.config();
+            let hook = |name: &str| {
+                let file = b.path(name);
+                json!([{"path": "/bin/sh", "args": ["sh", "-c", format!("sleep 0.1; cat >{}", file.display())]}])
+            };
+            config["hooks"] = json!({"prestart": hook("prestart"), "poststart": hook("poststart")});
+            b.write(&config);
+            b.ok(&["create", "-b", "BUNDLE", "ID"]);
+            let pid = b.state()["pid"].clone();
+            b.ok(&["start", "ID"]);
+            for (name, status) in [("prestart", "created"), ("poststart", "running")] {
+                let told: Value = serde_json::from_slice(&fs::read(b.path(name)).unwrap()).unwrap();
+                assert_eq!((&told["status"], &told["pid"]), (&json!(status), &pid), "{name}");
+            }
+        }),
+        Case::new("a_bound_on_descriptors_may_be_too_high", root, || {
+            Bundle::new("true").ok(&["run", "--preserve-fds", "100", "-b", "BUNDLE", "ID"]);
+        }),
         Case::new("the_filter_is_on_the_start_container_hook", root, || {
             let told = fails(
                 |c| {

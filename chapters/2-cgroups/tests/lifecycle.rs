@@ -424,7 +424,7 @@ fn hooks() {
     b.write(&config);
     let order = || fs::read_to_string(b.path("order")).unwrap();
     b.ok(&["create", "-b", "BUNDLE", "ID"]);
-    assert_eq!(order(), "prestart creating\ncreateRuntime creating\ncreateContainer creating\n");
+    assert_eq!(order(), "prestart created\ncreateRuntime created\ncreateContainer created\n");
     assert!(!b.path("rootfs/tmp/startContainer").exists(), "startContainer waits for start");
     b.ok(&["start", "ID"]);
     let told: Value = serde_json::from_str(&wait_for(&b.path("rootfs/tmp/startContainer"))).unwrap();

@@ -61,7 +61,11 @@ pub(crate) fn agent(filter: &LinuxSeccomp, proc: &OwnedFd, state: &[u8]) -> Resu
     // As the host counts: whoever mounted this procfs sees us by that number.
     let pid = readlinkat(proc, "self").doing(|| "find this process's ID".into())?;
     let pid: i32 = pid.to_str().and_then(|pid| pid.parse().ok()).unwrap_or_default();
-    let state: Value = serde_json::from_slice(state).unwrap_or_default();
+    let mut state: Value = serde_json::from_slice(state).unwrap_or_default();
+    // The agent is told at a moment when the container still is being made.
+    if state.get("status").is_some_and(|status| status == "created") {
+        state["status"] = json!("creating");
+    }
     let message = json!({
         "ociVersion": state.get("ociVersion").cloned().unwrap_or_else(|| json!("1.2.0")),
         "fds": ["seccompFd"],
