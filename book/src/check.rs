@@ -1,7 +1,7 @@
 //! What the text owes its reader, checked over the built book. Weaving has already refused every listing,
 //! figure and term that does not resolve; here are the links, the anchors, the pages and the sections.
 
-use crate::{cover, make};
+use crate::{cover, data, make};
 use anyhow::{Context, Result, bail};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -57,6 +57,9 @@ pub(crate) fn check(root: &Path, out: &Path) -> Result<Report> {
         }
     }
 
+    for name in data::names(root)?.into_iter().filter(|name| !made.plots.contains(name)) {
+        wrong.push(format!("no page draws what measure/{name}.sh measures"));
+    }
     for exercise in lab::course::ALL.iter().filter(|e| !made.exercises.contains(e.id)) {
         wrong.push(format!(
             "no page names the exercise {}: {{{{#exercises {}}}}}",

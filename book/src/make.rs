@@ -21,6 +21,8 @@ pub(crate) struct Made {
     pub(crate) exercises: BTreeSet<&'static str>,
     /// The figures that it shows.
     pub(crate) figures: BTreeSet<String>,
+    /// The measurements that it draws.
+    pub(crate) plots: BTreeSet<String>,
 }
 
 /// The workspace that this program was built in.
@@ -58,5 +60,11 @@ pub(crate) fn make(root: &Path, out: &Path) -> Result<Made> {
     }
     md.build()?;
     sources::write(root, out)?;
-    Ok(Made { pages, shown: weaver.shown, exercises: weaver.exercises, figures: weaver.figures })
+    Ok(Made {
+        pages,
+        shown: weaver.shown,
+        exercises: weaver.exercises,
+        figures: weaver.figures,
+        plots: weaver.plots,
+    })
 }

@@ -127,8 +127,9 @@ type Fingerprint = (usize, Option<SystemTime>);
 
 fn fingerprint(root: &Path) -> Fingerprint {
     let (mut count, mut newest) = (0, None);
-    let mut todo: Vec<PathBuf> =
-        ["book/en", "book/theme", "book/book.toml", "chapters", "src"].map(|p| root.join(p)).into();
+    let mut todo: Vec<PathBuf> = ["book/en", "book/data", "book/theme", "book/book.toml", "chapters", "src"]
+        .map(|p| root.join(p))
+        .into();
     while let Some(path) = todo.pop() {
         let Ok(meta) = fs::metadata(&path) else { continue };
         if meta.is_dir() {

@@ -7,6 +7,8 @@
 //! | `{{#see PATH}}` | the item's name, linked to its line |
 //! | `{{#figure NAME CAPTION}}` | `img/NAME.svg`, in the page, so that it takes the theme's colours |
 //! | `{{#term NAME}}`, `{{#term NAME\|SHOWN}}` | a word of the glossary, linked |
+//! | `{{#plot NAME CAPTION}}` | the measurement `data/NAME.json` as bars, with its date and machine |
+//! | `{{#number NAME.KEY}}` | one number of a measurement, with its unit |
 //! | `{{#exercises SECTION}}` | the lab's exercises of that section |
 //! | `{{#index CRATE}}` | every public item of the crate, and the page about it |
 //! | `{{#predict}} … {{/predict}}` | a question to answer before reading on |
@@ -15,7 +17,8 @@
 
 use crate::{
     cover::{self, Shown},
-    listing,
+    data::Data,
+    listing, plot, transcript,
 };
 use anyhow::{Context, Result, anyhow, bail};
 use lab::{course, source as item};
@@ -47,6 +50,8 @@ pub(crate) struct Weaver {
     now: (String, String),
     /// The figures that they show.
     pub(crate) figures: BTreeSet<String>,
+    /// The measurements that they draw.
+    pub(crate) plots: BTreeSet<String>,
 }
 
 impl Weaver {
@@ -60,6 +65,7 @@ impl Weaver {
             exercises: BTreeSet::new(),
             now: Default::default(),
             figures: BTreeSet::new(),
+            plots: BTreeSet::new(),
         })
     }
 
@@ -68,7 +74,7 @@ impl Weaver {
         self.now = (name.into(), file.into());
         let mut woven = String::with_capacity(page.len() * 2);
         let (mut open, mut wrong) = (Vec::new(), Vec::new());
-        for (number, line) in page.lines().enumerate() {
+        for (number, line) in transcript::shown(page)?.lines().enumerate() {
             match self.line(line, &mut open) {
                 Ok(line) => woven.push_str(&line),
                 Err(error) => wrong.push(format!("line {}: {error:#}", number + 1)),
@@ -109,6 +115,12 @@ impl Weaver {
                 let id = id.ok_or_else(|| anyhow!("the glossary has no `{term}`"))?;
                 Ok(format!("<a class=\"term\" href=\"glossary.html#{id}\">{shown}</a>"))
             }
+            ("#plot", argument) => self.plot(argument),
+            ("#number", name) => {
+                let (name, key) =
+                    name.split_once('.').ok_or_else(|| anyhow!("a number is MEASUREMENT.KEY"))?;
+                Data::read(&self.root, name)?.number(key)
+            }
             ("#exercises", section) => self.exercises(section),
             ("#index", krate) => cover::index(&self.root, krate, &self.shown),
             (name, "") => boxed(name, open),
@@ -148,6 +160,18 @@ impl Weaver {
         }
         self.show(path);
         Ok(listing::html(path, &listing))
+    }
+
+    fn plot(&mut self, argument: &str) -> Result<String> {
+        let (name, caption) = argument.split_once(' ').unwrap_or((argument, ""));
+        let data = Data::read(&self.root, name)?;
+        let Data { title, date, machine, .. } = &data;
+        self.plots.insert(name.into());
+        Ok(format!(
+            "<figure class=\"plot\">\n{}<figcaption><b>{title}.</b> {caption} <span>Measured on {date}, {machine}: \
+             <code>cargo book measure {name}</code></span></figcaption>\n</figure>\n",
+            plot::bars(&data)
+        ))
     }
 
     fn figure(&mut self, argument: &str) -> Result<String> {
@@ -211,10 +235,12 @@ mod tests {
     fn what_does_not_resolve_is_an_error_that_names_the_line() {
         assert_eq!(error("\n{{#term flux capacitor}}"), "line 2: the glossary has no `flux capacitor`");
         assert!(
-            error("{{#item book::nothing}}").starts_with("line 1: `book::nothing`: book/src/main.rs has no")
+            error("{{#item book::nothing}}").starts_with("line 1: `book::nothing`: book/src/lib.rs has no")
         );
         assert!(error("{{#include x}}").contains("no such directive"));
         assert!(error("{{#figure nothing}}").contains("the figure `nothing`"));
+        assert!(error("{{#number nothing.at}}").contains("the measurement `nothing`"));
+        assert!(error("{{#number layers.nothing}}").contains("no number `nothing`"));
         assert!(error("{{#item book::item").contains("has no `}}`"));
     }
 

@@ -22,7 +22,7 @@ pub const CRATES: [(&str, &str); 7] = [
     ("dockerfile", "chapters/4-dockerfile/src/lib.rs"),
     ("registry", "chapters/5-registry/src/lib.rs"),
     ("teu", "src/main.rs"),
-    ("book", "book/src/main.rs"),
+    ("book", "book/src/lib.rs"),
 ];
 
 /// How many `use`s may lead to an item.

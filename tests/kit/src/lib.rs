@@ -78,6 +78,12 @@ impl Case {
     }
 }
 
+/// What of `needs` is missing here, as a sentence; `None` if all is there.
+pub fn missing(needs: &[Need]) -> Option<String> {
+    let missing: Vec<String> = needs.iter().filter_map(|need| need.missing()).collect();
+    (!missing.is_empty()).then(|| missing.join(", "))
+}
+
 /// Runs the tests as the command line asks (the flags are those of every Rust test program), then names
 /// each skipped one with its reason. Never returns.
 pub fn run(cases: Vec<Case>) -> ! {

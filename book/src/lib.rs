@@ -1,0 +1,100 @@
+//! The book: weaves its text with the code that it explains, builds, serves and checks it.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`lab::source`] | cuts an item out of the source by its path |
+//! | [`weave`] | puts listings, figures, boxes and terms into a page |
+//! | [`transcript`] | what a reader types, and what the machine answers; run by `tests/transcripts.rs` |
+//! | [`listing`] | a listing as it stands in a page |
+//! | [`data`], [`plot`] | the measured numbers, and bars drawn from them |
+//! | [`world`] | an empty machine, for a transcript or a measurement |
+//! | [`make`] | text to HTML, by mdBook's library |
+//! | [`sources`] | a page for every source file, so that a listing's line can be looked up |
+//! | [`check`] | links, anchors, orphans, sections |
+//! | [`cover`] | the public items of the chapters: which page is about each |
+//! | [`serve`] | a small server on loopback that reloads the page when a file changes |
+
+mod check;
+mod cover;
+mod data;
+mod listing;
+mod make;
+mod plot;
+mod serve;
+mod sources;
+pub mod transcript;
+mod weave;
+pub mod world;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::{io::Write, process::ExitCode};
+
+/// Builds and serves the book; `build` and `check` do one thing and end.
+#[derive(Parser)]
+#[command(name = "cargo book", bin_name = "cargo book --", disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build it
+    Build {
+        /// Where to
+        #[arg(long, value_name = "DIR", default_value_os_t = make::out())]
+        to: std::path::PathBuf,
+    },
+    /// Build it, and check every listing, link, anchor, section and command
+    Check,
+    /// Measure again what the book's numbers say (as root, with the peers), or only these
+    Measure {
+        /// Which measurements; without any, all
+        names: Vec<String>,
+        /// Where the programs are that are measured
+        #[arg(long, value_name = "DIR", default_value_os_t = make::workspace().join("target/release"))]
+        programs: std::path::PathBuf,
+    },
+    /// Build it, serve it on a loopback port, and reload on each change (the default)
+    Serve {
+        /// The port; without it 3131, or any other that is free
+        #[arg(long)]
+        port: Option<u16>,
+    },
+}
+
+/// The program.
+pub fn main() -> ExitCode {
+    // `cargo book -- check` arrives as `book -- check`: the alias brings a `--` of its own.
+    let args = std::env::args_os().enumerate().filter(|(n, arg)| *n != 1 || arg != "--").map(|(_, arg)| arg);
+    match run(Cli::parse_from(args).command.unwrap_or(Command::Serve { port: None })) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    let (root, out) = (make::workspace(), make::out());
+    match command {
+        Command::Build { to } => {
+            let made = make::make(&root, &to)?;
+            println!("{} pages: {}", made.pages.len(), to.join("index.html").display());
+            Ok(())
+        }
+        Command::Check => {
+            let report = check::check(&root, &out)?;
+            // Who reads only the first lines (`| head`) has heard enough.
+            let _ = write!(std::io::stdout(), "{report}");
+            Ok(())
+        }
+        Command::Measure { names, programs } => {
+            let names = if names.is_empty() { data::names(&root)? } else { names };
+            names.iter().try_for_each(|name| data::measure(&root, name, &programs))
+        }
+        Command::Serve { port } => serve::serve(root, out, port),
+    }
+}
