@@ -3,9 +3,9 @@
 use crate::data::{Data, plain};
 use std::fmt::Write;
 
-/// The width of the picture, and of the longest bar. A phone shows it at three quarters of this.
-const WIDTH: f64 = 460.0;
-const BAR: f64 = 360.0;
+/// The width of the picture, and of the longest bar. A phone shows it nearly as wide.
+const WIDTH: f64 = 380.0;
+const BAR: f64 = 290.0;
 const STEP: f64 = 44.0;
 
 /// Bars side by side: above each its name, behind it its number. What is ours has the first colour.
