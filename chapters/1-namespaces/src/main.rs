@@ -1,5 +1,6 @@
 //! The command line of this chapter.
 
+mod connect;
 mod explain;
 
 use anyhow::{Context, Result, bail};
@@ -66,6 +67,8 @@ enum Command {
         #[arg(required = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Connect a process's network namespace to a bridge: a veth pair, an address, a default route
+    Connect(connect::Connect),
     /// Show which namespaces a process has, and which of them differ from mine
     Show {
         /// The process; this one if none is named
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
         Command::Enter { explain, pid, user, cwd, env, args } => {
             start(explain).and_then(|()| join(pid, &user, cwd, env, args))
         }
+        Command::Connect(options) => connect::connect(&options),
         Command::Show { pid } => print_namespaces(pid),
         Command::Spec { rootless } => print_spec(rootless),
     };

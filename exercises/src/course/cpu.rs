@@ -30,7 +30,7 @@ pub(super) const EXERCISE: Exercise = Exercise {
            version 2; `shares`, a weight against others, which `weight_of_shares` draws on version 2's scale; `burst`, unused time that\n\
            may be saved up; `idle`; `realtimeRuntime` and `realtimePeriod`, of version 1 only; `cpus` and `mems`, lists of processors\n\
            and memory nodes. A 0 means \"not asked\" (but not for idle and burst, where it is a value), an empty list as well; a quota\n\
-           of -1 is \"no limit\".\n\
+           of -1 is \"no limit\". A period alone leaves the quota as it is: `KEPT` stands for the first word that the file holds.\n\
            Version 1: cpu.shares, cpu.cfs_period_us, cpu.cfs_quota_us, cpu.cfs_burst_us, cpu.rt_period_us, cpu.rt_runtime_us, cpu.idle.\n\
            Version 2: cpu.weight, cpu.max, cpu.max.burst, cpu.idle; what it cannot do is an error.\n\
            Both: cpuset.cpus and cpuset.mems.",
@@ -43,7 +43,7 @@ pub(super) const EXERCISE: Exercise = Exercise {
     hints: [
         "cgroup-v2.rst, \"cpu.max\": \"$MAX $PERIOD\". What does a single number in there mean, and what a word?",
         "On version 1 the period goes before the quota, because a quota is checked against the period that it finds.",
-        "match (quota, period): both are \"{quota} {period}\", a quota alone is itself, a period alone is \"max {period}\".",
+        "match (quota, period): both are \"{quota} {period}\", a quota alone is itself, a period alone is \"{KEPT}{period}\".",
     ],
     why: (
         "When do shares do nothing at all?",
@@ -58,7 +58,7 @@ pub(super) const EXERCISE: Exercise = Exercise {
         },
         Wrong {
             name: "a period alone is written as a quota",
-            answer: Answer::Change(V2, "format!(\"max {period}\")", "period"),
+            answer: Answer::Change(V2, "format!(\"{KEPT}{period}\")", "period"),
             told: "a single number is a quota",
         },
         Wrong {
@@ -112,6 +112,8 @@ const SETS: [&str; 2] = ["cpuset.cpus", "cpuset.mems"];
 /// One request, and what it is in the files of both versions, in the order of their lists; `None` is refused.
 struct Asked {
     cpu: Value,
+    /// What is in cpu.max before.
+    before: String,
     v1: [String; 7],
     v2: Option<[String; 4]>,
     sets: [String; 2],
@@ -136,7 +138,8 @@ fn check(case: &Case) -> Result<Verdict> {
             }
         }
         let mut two = Stage::new(case, &format!("two-{number}"))?;
-        let files: Vec<_> = FILES_V2.iter().chain(&SETS).map(|f| (*f, "")).collect();
+        let mut files: Vec<_> = FILES_V2.iter().chain(&SETS).map(|f| (*f, "")).collect();
+        files[0].1 = &asked.before;
         two.v2("cpu cpuset", &files)?;
         let ended = staged::run_with(case, &two, &mut bundle, &resources)?;
         let Some(files) = &asked.v2 else {
@@ -164,6 +167,7 @@ fn requests(case: &Case) -> Vec<Asked> {
     let (period, quota) = (dice.number(10..100) * 1000, dice.number(101..200) * 1000);
     let (burst, shares) = (dice.number(1..9) * 1000, dice.number(3..260_000));
     let (runtime, cpus) = (dice.number(1..9) * 100, format!("{}-{}", dice.number(0..3), dice.number(4..9)));
+    let held = dice.number(1000..9000);
     // The line from (2, 1) to (262144, 10000).
     let weight = 1 + (shares - 2) * 9999 / 262_142;
     let text = |n: u64| n.to_string();
@@ -172,42 +176,49 @@ fn requests(case: &Case) -> Vec<Asked> {
     vec![
         Asked {
             cpu: json!({ "quota": quota, "period": period, "shares": shares, "burst": burst, "idle": 0, "cpus": cpus, "mems": "0" }),
+            before: no(),
             v1: [text(shares), text(period), text(quota), text(burst), no(), no(), "0".into()],
             v2: Some([format!("{quota} {period}"), text(weight), text(burst), "0".into()]),
             sets: [cpus.clone(), "0".into()],
         },
         Asked {
             cpu: json!({ "quota": 0, "period": 0, "shares": 0, "realtimeRuntime": 0, "realtimePeriod": 0, "cpus": "", "mems": "" }),
+            before: no(),
             v1: [const { String::new() }; 7],
             v2: Some([const { String::new() }; 4]),
             sets: none(),
         },
         Asked {
             cpu: json!({ "quota": -1, "idle": 1, "mems": "0-1" }),
+            before: no(),
             v1: [no(), no(), "-1".into(), no(), no(), no(), "1".into()],
             v2: Some(["max".into(), no(), no(), "1".into()]),
             sets: [no(), "0-1".into()],
         },
         Asked {
             cpu: json!({ "period": period, "burst": 0 }),
+            before: format!("{held} 9000"),
             v1: [no(), text(period), no(), "0".into(), no(), no(), no()],
-            v2: Some([format!("max {period}"), no(), "0".into(), no()]),
+            v2: Some([format!("{held} {period}"), no(), "0".into(), no()]),
             sets: none(),
         },
         Asked {
             cpu: json!({ "quota": quota, "cpus": "1" }),
+            before: no(),
             v1: [no(), no(), text(quota), no(), no(), no(), no()],
             v2: Some([text(quota), no(), no(), no()]),
             sets: ["1".into(), no()],
         },
         Asked {
             cpu: json!({ "realtimeRuntime": runtime }),
+            before: no(),
             v1: [no(), no(), no(), no(), no(), text(runtime), no()],
             v2: None,
             sets: none(),
         },
         Asked {
             cpu: json!({ "realtimePeriod": period }),
+            before: no(),
             v1: [no(), no(), no(), no(), text(period), no(), no()],
             v2: None,
             sets: none(),
@@ -217,7 +228,7 @@ fn requests(case: &Case) -> Vec<Asked> {
 
 fn perhaps(file: &str, expected: &str, seen: &str) -> &'static str {
     match (file, expected, seen) {
-        ("cpu.max", expected, seen) if expected.starts_with("max ") && !seen.contains(' ') => {
+        ("cpu.max", expected, seen) if expected.contains(' ') && !seen.contains(' ') => {
             "a single number is a quota there: the period is the second of the two"
         }
         ("cpu.max", expected, seen) if expected.contains(' ') && seen.contains(' ') => {

@@ -11,27 +11,37 @@ mod expand;
 mod extract;
 mod frames;
 mod group;
+mod hand_down;
 mod ignore;
+mod join;
 mod kill;
 mod loopback;
+mod maps;
 mod memory;
 mod pivot;
 mod private;
 mod pull;
 mod reference;
+mod signals;
 mod staged;
 mod stats;
 mod store;
 mod tool;
+mod veth;
 mod whiteouts;
 
 /// Every exercise, in the order in which they are best done.
 pub const ALL: &[&Exercise] = &[
     &loopback::EXERCISE,
     &clone::EXERCISE,
+    &maps::EXERCISE,
     &private::EXERCISE,
     &pivot::EXERCISE,
+    &signals::EXERCISE,
+    &join::EXERCISE,
+    &veth::EXERCISE,
     &group::EXERCISE,
+    &hand_down::EXERCISE,
     &memory::EXERCISE,
     &cpu::EXERCISE,
     &stats::EXERCISE,
