@@ -13,10 +13,11 @@ fn main() {
         reader.types(&reader.next("cargo lab start"));
         assert!(reader.said.contains("Everything is red at first"));
 
-        for exercise in ["loopback", "private", "pivot"] {
-            let skipped = reader.next("cargo lab show ");
-            assert_eq!(skipped, format!("cargo lab show {exercise}"));
-            reader.types(&skipped);
+        for _ in 0..3 {
+            let show = reader.next("cargo lab show ");
+            let name = show.rsplit(' ').next().expect("a name").to_owned();
+            let exercise = lab::course::find(&name).expect("an exercise");
+            reader.types(&show);
             assert!(reader.said.contains("What must hold:") && reader.said.contains("Before you write:"));
             let check = reader.next("cargo lab check ");
             let (file, item) = reader.place();
@@ -24,17 +25,18 @@ fn main() {
             reader.types(&check);
             if reader.said.contains("not checked here") {
                 // As an ordinary user: the reader reads the solution and goes on.
-                reader.types(&format!("cargo lab solution {exercise} --give-up"));
+                reader.types(&format!("cargo lab solution {name} --give-up"));
                 continue;
             }
-            assert!(reader.said.contains("not yet") && reader.said.contains("the function is still empty"));
+            assert!(reader.said.contains("not yet"), "{}", reader.said);
             reader.types(&reader.next("cargo lab hint "));
             assert!(reader.said.contains("hint 1 of 3:"));
             assert_eq!(reader.next("cargo lab check "), check);
             // "Write it there": as the engine has it.
+            let bodies = lab::tree::answer(&lab::tree::course(), exercise).expect("found");
             let body = lab::source::body(&lab::tree::course(), &item).expect("found");
             assert!(file.ends_with(&body.file), "{file} is not {}", body.file);
-            lab::source::replace(&dir.path().join("teu-lab"), &[(&item, body.text)]).expect("written");
+            lab::source::replace(&dir.path().join("teu-lab"), &bodies).expect("written");
             reader.types(&check);
             assert!(
                 reader.said.contains(": passed") && reader.said.contains("One question:"),
@@ -47,7 +49,8 @@ fn main() {
             assert!(reader.said.contains(item.rsplit("::").next().expect("a name")));
         }
         reader.types("cargo lab list");
-        assert!(reader.said.contains("✓ pivot") && reader.said.contains("✓ loopback"));
+        let done = reader.said.matches("─ ✓ ").count() + reader.said.matches("─ ~ ").count();
+        assert_eq!(done, 3, "{}", reader.said);
     })]);
 }
 

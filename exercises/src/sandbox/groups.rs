@@ -4,6 +4,7 @@
 use crate::facts;
 use anyhow::{Context, Result};
 use nix::{
+    errno::Errno,
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
     sys::signal::{Signal, kill},
@@ -165,7 +166,7 @@ fn sweep(above: &Path) {
     for entry in fs::read_dir(above).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let pid = name.to_str().and_then(|n| n.strip_prefix(NAME)).and_then(|n| n.parse::<i32>().ok());
-        if pid.is_some_and(|pid| kill(Pid::from_raw(pid), None).is_err()) {
+        if pid.is_some_and(|pid| kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH)) {
             remove(&entry.path());
         }
     }
@@ -197,8 +198,9 @@ fn remove(group: &Path) {
     }
 }
 
-impl Drop for Own {
-    fn drop(&mut self) {
+impl Own {
+    /// Moves this process back to where it was, and removes the group with all that is in it.
+    pub(super) fn leave(&self) {
         for tree in &self.trees {
             if let Err(error) = (&tree.home).write_all(b"0") {
                 eprintln!("lab: cannot leave its control group: {error}");
@@ -206,5 +208,11 @@ impl Drop for Own {
             }
             remove(&tree.above().join(&self.name));
         }
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        self.leave();
     }
 }

@@ -22,7 +22,7 @@ use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, setns, unshare},
     sys::{
-        signal::{Signal, kill},
+        signal::{SigSet, Signal, kill},
         wait::waitpid,
     },
     unistd::{ForkResult, Pid, fork, getegid, geteuid, pipe2},
@@ -45,13 +45,22 @@ const PROGRAMS: &str = "/opt/teu";
 
 /// The grader's own step aside, to be held as long as it judges.
 pub struct Apart {
-    groups: Option<groups::Own>,
+    groups: Option<Arc<groups::Own>>,
 }
 
 impl Apart {
     /// Removes the control groups that a check has left. Returns those that stay.
     pub fn clean(&self) -> Vec<String> {
-        self.groups.as_ref().map(groups::Own::clean).unwrap_or_default()
+        self.groups.as_ref().map(|own| own.clean()).unwrap_or_default()
+    }
+}
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        // The thread that waits for a signal holds the group too: so it is left here, by name.
+        if let Some(own) = &self.groups {
+            own.leave();
+        }
     }
 }
 
@@ -70,8 +79,42 @@ pub fn apart() -> Result<Apart> {
     }
     unshare(CloneFlags::CLONE_NEWNS).context("leave the host's mount namespace")?;
     mount(NONE, "/", NONE, MsFlags::MS_SLAVE | MsFlags::MS_REC, NONE).context("keep mounts from the host")?;
-    let groups = if ordinary { None } else { groups::Own::enter()? };
+    let groups = if ordinary { None } else { groups::Own::enter()?.map(Arc::new) };
+    if let Some(own) = &groups {
+        tidy_when_interrupted(own.clone())?;
+    }
+    sweep();
     Ok(Apart { groups })
+}
+
+/// Ctrl-C is how a `watch` ends: then too the control group goes.
+fn tidy_when_interrupted(own: Arc<groups::Own>) -> Result<()> {
+    let mut signals = SigSet::empty();
+    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().for_each(|s| signals.add(s));
+    // Threads that are made later block them too, and programs that are started do not (std's Command sees to it).
+    signals.thread_block().context("block signals")?;
+    std::thread::spawn(move || {
+        if let Ok(signal) = signals.wait() {
+            own.leave();
+            std::process::exit(128 + signal as i32);
+        }
+    });
+    Ok(())
+}
+
+/// What a check's directory is called; the process ID of the grader follows.
+const PLACE: &str = "teu-lab-";
+
+/// Removes the directories of graders that were killed: what was mounted in them went with them.
+fn sweep() {
+    for entry in fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|n| n.strip_prefix(PLACE)?.split_once('.')?.0.parse::<i32>().ok());
+        if pid.is_some_and(|pid| kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH)) {
+            // It may be another user's, or somebody else's turn.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 thread_local! {
@@ -99,7 +142,10 @@ impl Sandbox {
         unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS)
             .context("make namespaces for the check")?;
         room::loopback().context("bring the check's loopback device up")?;
-        let base = tempfile::tempdir().context("no directory for the check")?;
+        let base = tempfile::Builder::new()
+            .prefix(&format!("{PLACE}{}.", std::process::id()))
+            .tempdir()
+            .context("no directory for the check")?;
         let (files, room) = (base.path().join("check"), base.path().join("room"));
         for dir in [&files, &room] {
             fs::create_dir(dir).with_context(|| format!("make {}", dir.display()))?;
