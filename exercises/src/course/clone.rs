@@ -91,7 +91,7 @@ pub(super) const EXERCISE: Exercise = Exercise {
         Wrong {
             name: "an empty path is joined",
             answer: Answer::Change(PLAN, "if !path.as_os_str().is_empty()", ""),
-            told: "an empty path",
+            told: "is not absolute",
         },
         Wrong {
             name: "nobody is told of the user namespace",
