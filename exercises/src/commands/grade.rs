@@ -71,6 +71,10 @@ pub(crate) fn tell(dir: &Path, row: &Row) -> Result<()> {
         }
         Verdict::NotChecked(_) => {
             println!("\nIt gives no points here, and is not held against you: another machine may show it.");
+            let leave = command(dir, &format!("solution {} --give-up", short(e)));
+            println!(
+                "\nnext: check it as root or elsewhere; or see how the engine does it, and go on: {leave}"
+            );
         }
         Verdict::Failed(_) => {
             println!("  read       book {}", e.section);
