@@ -139,6 +139,24 @@ fn check(case: &Case) -> Result<Verdict> {
             return Ok(verdict);
         }
     }
+    if root {
+        // More than their own id an ordinary user may not write: newuidmap would, and it is not in the sandbox.
+        let more = json!([{ "containerID": 0, "hostID": own, "size": 1 }, { "containerID": 1, "hostID": own + 7, "size": 3 }]);
+        bundle.config["linux"]["uidMappings"] = more.clone();
+        bundle.config["linux"]["gidMappings"] = more;
+        bundle.write()?;
+        let mut command = case.command();
+        command.arg("run").arg(&bundle.dir);
+        fence::as_user(&mut command, ordinary);
+        let ended = run::start(&mut command)?.end()?;
+        if !ended.stderr.contains("newuidmap") {
+            return Ok(Verdict::failed(
+                "for more than their own id, an ordinary user needs newuidmap, and is told so where it is not there",
+                ended.tell(),
+                "own_only is one line, and one id, and one's own",
+            ));
+        }
+    }
     for (uids, gids) in [(json!([]), mine(0)), (mine(0), json!([]))] {
         bundle.config["linux"]["uidMappings"] = uids;
         bundle.config["linux"]["gidMappings"] = gids;

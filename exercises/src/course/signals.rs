@@ -94,16 +94,26 @@ pub(super) const EXERCISE: Exercise = Exercise {
     ],
 };
 
+/// Signals that mean whoever stands in, and are not passed on.
+const OURS: [Signal; 8] = [
+    Signal::SIGSEGV,
+    Signal::SIGBUS,
+    Signal::SIGFPE,
+    Signal::SIGILL,
+    Signal::SIGABRT,
+    Signal::SIGTTIN,
+    Signal::SIGTTOU,
+    Signal::SIGPIPE,
+];
+
 fn check(case: &Case) -> Result<Verdict> {
     let mut bundle = Bundle::new(case, "")?;
     let named =
         [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGINT, Signal::SIGWINCH];
     let first = case.dice.number(0..named.len() as u64) as usize;
-    // Two that have names, one other than the usual two, and one that has none.
-    let other =
-        [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH][case.dice.number(0..4) as usize];
+    // One with a name, the one that means something else where there is a terminal, and one without a name.
     let real_time = libc::SIGRTMIN() + case.dice.number(1..20) as i32;
-    for signal in [named[first] as i32, other as i32, real_time] {
+    for signal in [named[first] as i32, Signal::SIGWINCH as i32, real_time] {
         if let Some(verdict) = caught(case, &mut bundle, signal)? {
             return Ok(verdict);
         }
@@ -156,6 +166,13 @@ fn caught(case: &Case, bundle: &mut Bundle, signal: i32) -> Result<Option<Verdic
             "the process blocks no signal",
             format!("signal {number} is blocked in it"),
             "who blocked it before the fork?",
+        )));
+    }
+    if let Some(number) = OURS.into_iter().find(|n| in_mask(us, "SigBlk", *n as i32)) {
+        return Ok(Some(Verdict::failed(
+            "signals that mean us ourselves are not blocked",
+            format!("{number} is blocked in us"),
+            "a crash, or a terminal or pipe that we may not use now, is not the container's",
         )));
     }
     // What it has no handler for does nothing to a first process; SIGCHLD is not passed on, whatever it would do. The second
