@@ -1,7 +1,11 @@
 //! Standing in for a process in the foreground: its signals are passed on, its terminal is
 //! relayed, and its end becomes ours. A shell sees no difference between us and it.
 
-use crate::{Result, error::Doing, terminal::resize};
+use crate::{
+    Result,
+    error::Doing,
+    terminal::{resize, size},
+};
 use nix::{
     errno::Errno,
     fcntl::{FcntlArg, OFlag, fcntl},
@@ -16,7 +20,7 @@ use nix::{
 };
 use std::{
     io::{stdin, stdout},
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
 /// Signals that arrive from now on wait to be passed on. Take them before the clone: one that
@@ -137,11 +141,8 @@ impl Relay<'_> {
 
     /// Gives the inner terminal the size of ours.
     fn fit(&self) {
-        let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
-        // SAFETY: TIOCGWINSZ writes one winsize.
-        let got = unsafe { libc::ioctl(stdin().as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) };
-        if got == 0 {
-            let _ = resize(self.console, size.ws_row, size.ws_col);
+        if let Some((rows, columns)) = size(stdin()) {
+            let _ = resize(self.console, rows, columns);
         }
     }
 

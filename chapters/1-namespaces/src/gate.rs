@@ -39,11 +39,22 @@ pub fn listen(path: &Path) -> Result<OwnedFd> {
 /// Opens the gate: returns when the container's program has been executed, or with
 /// the reason why it could not be ("exec format error", ...).
 pub fn open(path: &Path) -> Result<()> {
+    hear(knock(path)?)
+}
+
+/// The first half of it: from here on the process goes through as soon as it stands at the gate, and the socket file
+/// may be removed.
+pub fn knock(path: &Path) -> Result<OwnedFd> {
     let connection = stream()?;
     at_address(path, |address| connect(connection.as_raw_fd(), address)).map_err(|errno| match errno {
         Errno::ECONNREFUSED => Error::Gone("the container's process"),
         errno => Error::Sys { doing: format!("open the gate {}", path.display()), errno },
     })?;
+    Ok(connection)
+}
+
+/// The second half: what became of the program.
+pub fn hear(connection: OwnedFd) -> Result<()> {
     let mut answer = Vec::new();
     // 64 KiB is more than any message: what answers was, a moment ago, our own code.
     match File::from(connection).take(1 << 16).read_to_end(&mut answer) {

@@ -114,6 +114,9 @@ fn run(bundle: &Path, no_pivot: bool) -> Result<i32> {
     let dir = PrivateDir::new()?;
     let gate_path = dir.0.join("gate");
     let gate = gate::listen(&gate_path)?;
+    // Nobody else is to start it, so it need not wait: and whatever kills us later, no file of ours stays behind.
+    let door = gate::knock(&gate_path)?;
+    drop(dir);
     let signals = Signals::take()?;
     let mut cloned = process::clone(&process::Request {
         spec: &spec,
@@ -134,7 +137,7 @@ fn run(bundle: &Path, no_pivot: bool) -> Result<i32> {
         "ociVersion": "1.2.0", "id": pid.to_string(), "status": "created", "pid": pid, "bundle": bundle,
     });
     let ready = cloned.configure(state.to_string().as_bytes())?;
-    gate::open(&gate_path)?;
+    gate::hear(door)?;
     Ok(foreground::wait(ready.pid, &ready.pidfd, ready.console.as_ref(), signals)?)
 }
 

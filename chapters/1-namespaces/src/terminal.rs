@@ -57,6 +57,14 @@ pub(crate) fn open(root: &OwnedFd, process: &Process) -> Result<Terminal> {
     Ok(Terminal { master, slave })
 }
 
+/// Rows and columns of a terminal; `None` for what is none.
+pub fn size(terminal: impl AsFd) -> Option<(u16, u16)> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: TIOCGWINSZ writes one winsize (ioctl_tty(2)).
+    let got = unsafe { libc::ioctl(terminal.as_fd().as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) };
+    (got == 0).then_some((size.ws_row, size.ws_col))
+}
+
 /// Sets a terminal's size (TIOCSWINSZ, ioctl_tty(2)); its foreground process gets SIGWINCH.
 pub fn resize(terminal: impl AsFd, rows: u16, columns: u16) -> nix::Result<()> {
     let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };

@@ -19,7 +19,7 @@ use oci_spec::runtime::LinuxResources;
 use std::{
     fs::{self, File, OpenOptions},
     os::fd::{AsFd, BorrowedFd},
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
     time::Duration,
 };
 use tracing::info;
@@ -113,7 +113,7 @@ impl Cgroup {
         Ok(Cgroup::of(trees.iter().map(|t| Group::open(t.version, &t.controllers, t.own.clone())).collect()))
     }
 
-    fn of(groups: Vec<Group>) -> Cgroup {
+    pub(crate) fn of(groups: Vec<Group>) -> Cgroup {
         let v2 = groups.iter().find(|g| g.version == Version::V2);
         let birth = v2.and_then(|g| File::open(&g.path).ok());
         Cgroup { groups, birth, spare: Vec::new() }
@@ -128,49 +128,6 @@ impl Cgroup {
             Group::open(version, &controllers, path)
         };
         Cgroup { spare, ..Cgroup::of(there.into_iter().map(group).collect()) }
-    }
-
-    /// The groups below it that `exec --cgroup` names: each a path, on v1 with the controllers whose tree it is for
-    /// (`cpu,cpuacct:web`).
-    pub(crate) fn below(mut self, paths: &[String]) -> Result<Cgroup> {
-        for path in paths {
-            let (controllers, path) = path.split_once(':').unwrap_or(("", path));
-            let below = path.trim_start_matches('/');
-            if Path::new(below).components().any(|c| !matches!(c, Component::Normal(_))) {
-                return Err(Error::Path {
-                    path: path.into(),
-                    why: "is a bad sub cgroup path: it leads out".into(),
-                });
-            }
-            let wanted: Vec<&str> = controllers.split(',').filter(|c| !c.is_empty()).collect();
-            let has = |group: &Group, name: &&str| group.controllers.iter().any(|c| c == name);
-            let spare = |name: &str| self.spare.iter().any(|(label, _)| label.split(',').any(|c| c == name));
-            if let Some(name) = wanted.iter().find(|n| !spare(n) && !self.groups.iter().any(|g| has(g, n))) {
-                return Err(Error::Path {
-                    path: path.into(),
-                    why: format!("is for an unknown controller {name}"),
-                });
-            }
-            if let Some((_, group)) =
-                self.spare.iter().find(|(label, _)| wanted.iter().any(|n| label.contains(n)))
-            {
-                let doing =
-                    format!("adding pid to a group below {}: no such file or directory", group.display());
-                return Err(Error::Sys { doing, errno: Errno::ENOENT });
-            }
-            for group in &mut self.groups {
-                if wanted.is_empty() || wanted.iter().any(|name| has(group, name)) {
-                    let to = group.path.join(below);
-                    if !to.is_dir() {
-                        let doing =
-                            format!("adding pid to the group {}: no such file or directory", to.display());
-                        return Err(Error::Sys { doing, errno: Errno::ENOENT });
-                    }
-                    group.path = to;
-                }
-            }
-        }
-        Ok(if paths.is_empty() { self } else { Cgroup::of(self.groups) })
     }
 
     /// The directory to be born in, on v2 only (`CLONE_INTO_CGROUP`).

@@ -1,13 +1,13 @@
 //! `exec`: another process in a container that runs, described by options or by a `process.json`.
 
-use crate::{cli::Global, console, oci, run::size};
+use crate::{cli::Global, console, oci};
 use anyhow::{Context, Result, bail};
 use cgroups::live::ExecOptions;
 use clap::Args;
 use namespaces::{
     foreground::{self, Signals},
     process::Stdio,
-    spec,
+    spec, terminal,
 };
 use oci_spec::runtime::{BoxBuilder, Capabilities, LinuxCapabilities, Process, User};
 use std::{fs, path::PathBuf};
@@ -123,7 +123,8 @@ fn process(mut process: Process, options: &Exec) -> Result<Process> {
     }
     process.set_args(Some(options.command.clone())).set_terminal(Some(options.tty));
     // It runs as soon as it is there, so it is born with the size of our terminal.
-    let size = size().map(|(rows, columns)| BoxBuilder::default().height(rows).width(columns).build());
+    let size = terminal::size(std::io::stdin())
+        .map(|(rows, columns)| BoxBuilder::default().height(rows).width(columns).build());
     process.set_console_size(size.transpose()?);
     if let Some(cwd) = &options.cwd {
         process.set_cwd(cwd.clone());

@@ -20,11 +20,12 @@
 //! | [`live`] | what is done to a running container: exec, pause, update, statistics |
 //!
 //! Side rooms, each one idea that a complete runtime needs: [`size`] (`64m`), `devices` and `bpf` (which devices may be
-//! used), `change` (other limits for a group in use), `pidfd` (reaching a process that may be gone).
+//! used), `change` (other limits for a group in use), `below` (a part of a group for `exec`), `pidfd` (reaching a process that may be gone).
 //!
 //! What production does differently: a runtime on a machine with systemd asks it for the group (over D-Bus), so that the
 //! two do not write into the same tree; here the path is honoured and systemd is not told.
 
+mod below;
 mod bpf;
 pub mod cgroup;
 mod change;

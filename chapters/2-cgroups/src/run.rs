@@ -6,8 +6,10 @@ use crate::{
     oci,
 };
 use anyhow::Result;
-use namespaces::foreground::{self, Signals};
-use std::os::fd::AsRawFd;
+use namespaces::{
+    foreground::{self, Signals},
+    terminal::size,
+};
 
 /// Does it.
 pub(crate) fn run(global: &Global, options: &Run) -> Result<i32> {
@@ -18,7 +20,7 @@ pub(crate) fn run(global: &Global, options: &Run) -> Result<i32> {
     let created = oci::create(global, &options.create, options.detach)?;
     // From here on what is left of it is ours to remove, however this ends.
     let end = || -> Result<i32> {
-        if let (Some(console), Some((rows, columns))) = (&created.console, size()) {
+        if let (Some(console), Some((rows, columns))) = (&created.console, size(std::io::stdin())) {
             // Before the start, or the program would find a terminal without a size.
             let _ = namespaces::terminal::resize(console, rows, columns);
         }
@@ -35,12 +37,4 @@ pub(crate) fn run(global: &Global, options: &Run) -> Result<i32> {
         runtime.delete(id, true)?;
     }
     code
-}
-
-/// Rows and columns of our own terminal, if standard input is one.
-pub(crate) fn size() -> Option<(u16, u16)> {
-    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
-    // SAFETY: TIOCGWINSZ fills in the structure, which is ours (ioctl_tty(2)).
-    let result = unsafe { libc::ioctl(std::io::stdin().as_raw_fd(), libc::TIOCGWINSZ, &mut size) };
-    (result == 0).then_some((size.ws_row, size.ws_col))
 }
