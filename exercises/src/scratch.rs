@@ -71,6 +71,7 @@ impl Scratch {
         alone: bool,
     ) -> Result<Result<PathBuf, String>> {
         let (tree, target) = (self.dir.join("tree"), self.dir.join("target"));
+        self.seed(&target)?;
         tree::copy_with(&self.course, &tree, &source::replaced(&self.course, bodies)?)?;
         let mut command = cargo();
         command
@@ -90,6 +91,27 @@ impl Scratch {
             return Ok(Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
         }
         Ok(Ok(target.join("debug").join(package)))
+    }
+
+    /// Begins with the libraries as the course itself was built with them, where it was: to compile them once more takes
+    /// minutes. They are copies that keep their times, by which cargo tells what is up to date.
+    fn seed(&self, target: &Path) -> Result<()> {
+        if target.exists() {
+            return Ok(());
+        }
+        let half = target.with_extension("half");
+        if half.exists() {
+            fs::remove_dir_all(&half).with_context(|| half.display().to_string())?;
+        }
+        for part in [".fingerprint", "build", "deps"] {
+            let from = self.target.join("debug").join(part);
+            if from.is_dir() {
+                copy_built(&from, &half.join("debug").join(part))?;
+            }
+        }
+        fs::create_dir_all(&half)
+            .and_then(|()| fs::rename(&half, target))
+            .with_context(|| target.display().to_string())
     }
 
     /// Runs a command in `dir`, in a mount namespace in which of the course there is nothing but the scratch tree: so while
@@ -127,6 +149,24 @@ impl Scratch {
         }
         Ok(())
     }
+}
+
+/// Copies what was built, all but programs: those are large, and nobody's library.
+fn copy_built(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to).with_context(|| to.display().to_string())?;
+    for entry in fs::read_dir(from).with_context(|| from.display().to_string())? {
+        let (entry, deps) = (entry?, from.ends_with("deps"));
+        let (path, to) = (entry.path(), to.join(entry.file_name()));
+        let about = entry.metadata().with_context(|| path.display().to_string())?;
+        if about.is_dir() {
+            copy_built(&path, &to)?;
+        } else if about.is_file() && !(deps && path.extension().is_none()) {
+            fs::copy(&path, &to).with_context(|| path.display().to_string())?;
+            let copy = File::options().write(true).open(&to);
+            copy.and_then(|f| f.set_modified(about.modified()?)).with_context(|| to.display().to_string())?;
+        }
+    }
+    Ok(())
 }
 
 /// The cargo that this program was started by.
