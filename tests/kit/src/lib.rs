@@ -30,6 +30,9 @@ pub enum Need {
     CgroupV1,
     /// A pure cgroup v2 tree, writable by this user.
     CgroupV2,
+    /// A temporary directory whose file system can show its files with other owners (mount_setattr(2),
+    /// `MOUNT_ATTR_IDMAP`; a tmpfs can since Linux 6.3).
+    IdmapsInTmp,
     /// A program on the PATH. With `CI=true` its absence is a failure, not a skip.
     Program(&'static str),
 }
@@ -51,6 +54,7 @@ impl Need {
             Need::CgroupV2 => {
                 is_root() && std::path::Path::new("/sys/fs/cgroup/cgroup.subtree_control").exists()
             }
+            Need::IdmapsInTmp => !tmp_is_tmpfs() || kernel() >= (6, 3),
             Need::Program(name) => find_program(name).is_some(),
         };
         (!there).then(|| match self {
@@ -59,6 +63,7 @@ impl Need {
             Need::UserNamespaces => "needs user namespaces".into(),
             Need::CgroupV1 => "needs root and cgroup v1".into(),
             Need::CgroupV2 => "needs root and pure cgroup v2".into(),
+            Need::IdmapsInTmp => "needs a kernel (6.3) that maps the owners of a tmpfs".into(),
             Need::Program(name) => format!("needs the program {name}"),
         })
     }
@@ -128,6 +133,22 @@ pub fn run(cases: Vec<Case>) -> ! {
 pub fn is_root() -> bool {
     // The owner of /proc/self is the effective uid: no libc needed for one number.
     std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").expect("/proc is mounted")) == 0
+}
+
+/// The running kernel's version.
+fn kernel() -> (u32, u32) {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// Whether temporary files are kept in memory: the mount that is nearest above them says so.
+fn tmp_is_tmpfs() -> bool {
+    let (tmp, mounts) = (std::env::temp_dir(), std::fs::read_to_string("/proc/self/mountinfo"));
+    let mounts = mounts.unwrap_or_default();
+    let above = mounts.lines().filter(|l| l.split(' ').nth(4).is_some_and(|point| tmp.starts_with(point)));
+    let nearest = above.max_by_key(|l| l.split(' ').nth(4).map_or(0, str::len));
+    nearest.is_some_and(|l| l.contains(" - tmpfs "))
 }
 
 /// Where a program is on the PATH (with the sbin directories that an ordinary user's lacks).
