@@ -75,7 +75,8 @@ impl Scratch {
         tree::copy_with(&self.course, &tree, &source::replaced(&self.course, bodies)?)?;
         let mut command = cargo();
         command
-            .args(["build", "--quiet", "--offline", "--package", package, "--bin", package])
+            // With features as the whole engine has them, or each chapter would compile the libraries in its own way.
+            .args(["build", "--quiet", "--offline", "--workspace", "--bin", package])
             .env("CARGO_TARGET_DIR", &target)
             // Nobody debugs it: without debug information it is compiled and linked in half the time.
             .env("CARGO_PROFILE_DEV_DEBUG", "false")

@@ -33,17 +33,18 @@ done
 
 # Built here, where the compiler is fast. cargo names each test program in a line of JSON.
 [ $# -gt 0 ] || set -- namespaces cgroups
-packages=$(printf ' -p %s' "$@")
+# All are asked for, as `cargo test` does it: for a few packages alone it would compile the libraries once more, with fewer features.
+built=$(cargo test --workspace --no-run --message-format=json | grep '"profile":{[^}]*"test":true')
+# Of a package, those whose name has this in it.
 programs() {
-    cargo test "$@" --no-run --message-format=json |
-        grep '"profile":{[^}]*"test":true' | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p'
+    echo "$built" | grep "#$1@\|/$1#[0-9]" | grep "\"name\":\"${2:-}" | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p'
 }
-# shellcheck disable=SC2086
-tests=$(programs $packages)
-[ -n "${TEU_VM_ALL:-}" ] || tests=$(echo "$tests" | grep -v /peers-)
-case $packages in
-    *" -p cgroups"*) tests="$tests $(programs -p teu --test limits --test crash)" ;;
-esac
+tests=
+for package in "$@"; do
+    tests="$tests $(programs "$package")"
+    [ "$package" != cgroups ] || tests="$tests $(programs teu limits) $(programs teu crash)"
+done
+[ -n "${TEU_VM_ALL:-}" ] || tests=$(echo "$tests" | tr ' ' '\n' | grep -v /peers-)
 [ -n "$tests" ] || { echo "no test was built"; exit 1; }
 
 work=$(mktemp -d)
@@ -84,11 +85,17 @@ cat >"$work/guest" <<EOF
 export PATH=$PATH HOME=/root TEU_VM=1 TEU_SOAK=20
 modules="overlay veth bridge tun nf_tables nft_masq nft_chain_nat loop fuse"
 tests="$(echo $tests)"
+project="$PWD"
+target="$(dirname "$(dirname "$(echo $tests | cut -d' ' -f1)")")"
 EOF
 cat >>"$work/guest" <<'EOF'
 exec </dev/null >/dev/ttyS0 2>&1
 stty -F /dev/ttyS0 -onlcr
+# The project itself may lie below one of the directories that are made new here.
+mkdir /project /target; mount --bind "$project" /project; mount --bind "$target" /target
 for directory in /tmp /run /var/tmp /dev/shm; do mkdir -p $directory; mount -t tmpfs -o mode=1777 tmp $directory; done
+mkdir -p "$project"; mount --bind /project "$project"
+mkdir -p "$target"; mount --bind /target "$target"
 mkdir -p /dev/pts; mount -t devpts -o gid=5,mode=620,ptmxmode=666 pts /dev/pts
 ln -s /proc/self/fd /dev/fd; ln -s fd/0 /dev/stdin; ln -s fd/1 /dev/stdout; ln -s fd/2 /dev/stderr
 mount -t cgroup2 -o nsdelegate cgroup2 /sys/fs/cgroup
