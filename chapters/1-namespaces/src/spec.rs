@@ -16,14 +16,13 @@ use std::{fs, path::Path};
 
 /// Reads and checks `bundle/config.json` (OCI runtime-spec, config.md).
 pub fn load(bundle: &Path) -> Result<Spec> {
-    load_with_text(bundle).map(|(spec, _)| spec)
+    load_with_text(&bundle.join("config.json")).map(|(spec, _)| spec)
 }
 
-/// The same, and the file as it was read, for who wants to keep it: read again, it could be another.
-pub fn load_with_text(bundle: &Path) -> Result<(Spec, Vec<u8>)> {
-    let file = bundle.join("config.json");
-    let text = fs::read(&file).doing(|| format!("read {}", file.display()))?;
-    Ok((parse(&text, &file)?, text))
+/// The same of the file itself, and its text as it was read, for who wants to keep it: read again, it could be another.
+pub fn load_with_text(file: &Path) -> Result<(Spec, Vec<u8>)> {
+    let text = fs::read(file).doing(|| format!("read {}", file.display()))?;
+    Ok((parse(&text, file)?, text))
 }
 
 /// The same from memory; `name` is for messages.

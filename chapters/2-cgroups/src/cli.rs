@@ -145,6 +145,9 @@ pub(crate) struct Create {
     /// The bundle's directory
     #[arg(short, long, default_value = ".")]
     pub(crate) bundle: PathBuf,
+    /// The configuration's file, as crun has it; a relative name begins at the bundle
+    #[arg(short = 'f', long, value_name = "FILE", default_value = "config.json")]
+    pub(crate) config: PathBuf,
     /// The unix socket to which the master side of the terminal is sent
     #[arg(long, value_name = "SOCKET")]
     pub(crate) console_socket: Option<PathBuf>,
@@ -319,6 +322,7 @@ mod tests {
             "create web --bundle /b --console-socket /s --no-pivot --no-new-keyring --preserve-fds 2",
             "--systemd-cgroup --root /r run -d -b /b web",
             "run web --bundle /b --detach",
+            "--cgroup-manager cgroupfs run --config config.json --detach web",
             "exec --pid-file /p --process /f --detach web",
             "exec -it web sh -c ls",
             "exec --cwd / --env A=B --user 1:2 --cap CAP_KILL web sh --login",

@@ -75,7 +75,7 @@ fn default_root() -> Result<PathBuf> {
 /// `create`, and the first half of `run`.
 pub(crate) fn create(global: &Global, options: &Create, detached: bool) -> Result<Created> {
     check_preserved(options.preserve_fds)?;
-    let runtime = runtime(global)?;
+    let runtime = runtime(global)?.config_file(&options.config);
     let created = runtime.create(
         &options.id,
         &options.bundle,

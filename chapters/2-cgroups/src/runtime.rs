@@ -32,6 +32,7 @@ use std::{
 pub struct Runtime {
     root: PathBuf,
     systemd_paths: bool,
+    config: PathBuf,
 }
 
 /// How a container is made, beyond its bundle.
@@ -72,13 +73,18 @@ impl Created {
 impl Runtime {
     /// Containers whose state is kept below `root`, which is made when it is missing.
     pub fn new(root: impl Into<PathBuf>) -> Runtime {
-        Runtime { root: root.into(), systemd_paths: false }
+        Runtime { root: root.into(), systemd_paths: false, config: "config.json".into() }
     }
 
     /// Reads `linux.cgroupsPath` as systemd's `slice:prefix:name` (`--systemd-cgroup`). The groups are where systemd
     /// would make them, but it is not told of them.
     pub fn systemd_paths(self, yes: bool) -> Runtime {
         Runtime { systemd_paths: yes, ..self }
+    }
+
+    /// Reads another file than the bundle's config.json; a relative name begins at the bundle.
+    pub fn config_file(self, file: impl Into<PathBuf>) -> Runtime {
+        Runtime { config: file.into(), ..self }
     }
 
     /// Where the state is.
@@ -91,7 +97,8 @@ impl Runtime {
     pub fn create(&self, id: &str, bundle: &Path, options: &CreateOptions) -> Result<Created> {
         state::check_id(id)?;
         let bundle = bundle.canonicalize().doing(|| format!("finding the bundle {}", bundle.display()))?;
-        let (spec, text) = spec::load_with_text(&bundle)?;
+        let file = bundle.join(&self.config);
+        let (spec, text) = spec::load_with_text(&file)?;
         let path = cgroups_path(&spec, id, self.systemd_paths);
         let no_limits = LinuxResources::default();
         let limits = spec.linux().as_ref().and_then(|l| l.resources().as_ref()).unwrap_or(&no_limits);
@@ -107,7 +114,7 @@ impl Runtime {
         record.save(&directory)?;
         // Later changes of the bundle's config.json are to have no effect on this container.
         fs::write(directory.join("config.json"), text)
-            .doing(|| format!("keeping a copy of {}", bundle.join("config.json").display()))?;
+            .doing(|| format!("keeping a copy of {}", file.display()))?;
 
         // The group first, complete with its limits: no instruction of the container runs outside of it.
         // (One that fails has undone itself, and may have failed because the group is another container's.)

@@ -768,6 +768,12 @@ fn main() {
             );
             assert!(told.contains("SCMP_ACT_NOTIFY cannot be used for the write syscall"), "{told}");
         }),
+        Case::new("the_configuration_may_have_another_name", root, || {
+            let b = Bundle::new("echo other");
+            fs::create_dir(b.path("more")).unwrap();
+            fs::rename(b.path("config.json"), b.path("more/other.json")).unwrap();
+            assert_eq!(b.ok(&["run", "--config", "more/other.json", "-b", "BUNDLE", "ID"]), "other\n");
+        }),
         Case::new("features_are_told", &[], || {
             let told = Bundle::new("true").ok(&["features"]);
             let features: Value = serde_json::from_str(&told).unwrap();
