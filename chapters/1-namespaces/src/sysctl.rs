@@ -18,7 +18,16 @@ use std::{collections::HashMap, fs::File, io::Write, os::fd::OwnedFd};
 pub(crate) fn write(proc: &OwnedFd, plan: &Plan, settings: &HashMap<String, String>) -> Result<()> {
     for (name, value) in settings {
         let path = path_of(name);
+        if !is_plain(&path) {
+            return invalid(format!(
+                "linux.sysctl: {name} contains an invalid path: it would change the host"
+            ));
+        }
         match namespace_of(&path) {
+            // Two fields for one thing could contradict each other.
+            _ if path == "kernel/hostname" => {
+                return invalid("linux.sysctl: kernel.hostname is not allowed: set the name in hostname");
+            }
             Some(kind) if plan.has(kind) => {}
             Some(kind) => {
                 return invalid(format!(
@@ -55,6 +64,11 @@ fn path_of(name: &str) -> String {
     }
 }
 
+/// Whether it names what it seems to name: with `..` it could begin in a namespace and end outside.
+fn is_plain(path: &str) -> bool {
+    !path.split('/').any(|part| part == ".." || part.is_empty())
+}
+
 /// The namespace that a setting is a part of (namespaces(7) and the kernel's own tables).
 fn namespace_of(path: &str) -> Option<Kind> {
     const IPC: [&str; 11] = [
@@ -70,9 +84,6 @@ fn namespace_of(path: &str) -> Option<Kind> {
         "kernel/sem_next_id",
         "kernel/shm_next_id",
     ];
-    if path.split('/').any(|part| part == ".." || part.is_empty()) {
-        return None;
-    }
     match path {
         "kernel/domainname" | "kernel/hostname" => Some(Kind::Uts),
         path if path.starts_with("net/") => Some(Kind::Network),
@@ -98,7 +109,7 @@ mod tests {
         assert_eq!(namespace_of("net/core/somaxconn"), Some(Kind::Network));
         assert_eq!(namespace_of("kernel/shmmax"), Some(Kind::Ipc));
         assert_eq!(namespace_of("kernel/core_pattern"), None);
-        assert_eq!(namespace_of("net/../kernel/core_pattern"), None);
+        assert!(!is_plain("net/../kernel/core_pattern") && !is_plain("/net/core/somaxconn"));
         assert_eq!(namespace_of("vm/overcommit_memory"), None);
     }
 }

@@ -774,6 +774,18 @@ fn main() {
             fs::rename(b.path("config.json"), b.path("more/other.json")).unwrap();
             assert_eq!(b.ok(&["run", "--config", "more/other.json", "-b", "BUNDLE", "ID"]), "other\n");
         }),
+        Case::new("no_sysctl_names_the_host_or_leads_out_of_its_namespace", root, || {
+            let told = |name: &str| fails(|c| c["linux"]["sysctl"] = json!({name: "1"}), "true");
+            assert!(told("kernel.hostname").contains("sysctl: kernel.hostname is not allowed"));
+            for name in [
+                "net/../kernel/sysrq",
+                "net/..//kernel/sysrq",
+                "/net/ipv4/ip_forward",
+                ".net.ipv4.ip_forward",
+            ] {
+                assert!(told(name).contains("contains an invalid path"), "{name}");
+            }
+        }),
         Case::new("features_are_told", &[], || {
             let told = Bundle::new("true").ok(&["features"]);
             let features: Value = serde_json::from_str(&told).unwrap();
