@@ -132,7 +132,7 @@ pub(crate) fn by_fd(fd: impl AsFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd()))
 }
 
-/// Refuses a destination that is not absolute (config.md, Mounts: "MUST be an absolute path").
+/// Refuses a path that is not absolute, where it must be (config-linux.md: "MUST be absolute").
 pub(crate) fn must_be_absolute(path: &Path, what: &str) -> Result<()> {
     if path.is_absolute() { Ok(()) } else { invalid(format!("{what}: {} is not absolute", path.display())) }
 }

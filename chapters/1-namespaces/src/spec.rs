@@ -28,7 +28,7 @@ pub fn load_with_text(file: &Path) -> Result<(Spec, Vec<u8>)> {
 /// The same from memory; `name` is for messages.
 pub fn parse(text: &[u8], name: &Path) -> Result<Spec> {
     let wrong = |error| format!("{} is no OCI configuration: {error}", name.display());
-    let spec: Spec = match serde_json::from_slice(text) {
+    let mut spec: Spec = match serde_json::from_slice(text) {
         Ok(spec) => spec,
         Err(error) => match crate::lenient::parse(text) {
             Ok(spec) => spec,
@@ -37,7 +37,19 @@ pub fn parse(text: &[u8], name: &Path) -> Result<Spec> {
         },
     };
     check(&spec)?;
+    from_the_root(&mut spec);
     Ok(spec)
+}
+
+/// A relative destination of a mount, as old tools have it, begins at `/` (config.md, "Mounts"). An empty one is none.
+fn from_the_root(spec: &mut Spec) {
+    let is_relative = |to: &Path| to.is_relative() && !to.as_os_str().is_empty();
+    for mount in spec.mounts_mut().iter_mut().flatten() {
+        if is_relative(mount.destination()) {
+            let to = Path::new("/").join(mount.destination());
+            mount.set_destination(to);
+        }
+    }
 }
 
 /// A `process.json`, as `exec --process` takes it.
@@ -176,6 +188,12 @@ mod tests {
         let limit = json!({"type": "RLIMIT_CORE", "soft": 0, "hard": 0});
         let error = changed("/process/rlimits", json!([limit, limit])).unwrap_err();
         assert!(error.to_string().contains("more than once"));
+    }
+
+    #[test]
+    fn a_relative_destination_begins_at_the_root() {
+        let spec = changed("/mounts", json!([{"destination": "a/b", "type": "tmpfs"}])).unwrap();
+        assert_eq!(spec.mounts().as_ref().unwrap()[0].destination(), Path::new("/a/b"));
     }
 
     #[test]

@@ -631,7 +631,7 @@ fn what_must_be_an_error_is_one() {
         ),
         ("/linux/intelRdt", json!({}), "intelRdt"),
         ("/root/path", json!("no-such-directory"), "no-such-directory"),
-        ("/mounts", json!([{"destination": "relative", "type": "tmpfs"}]), "is not absolute"),
+        ("/mounts", json!([{"destination": "", "type": "tmpfs"}]), "is not absolute"),
         ("/mounts", json!([{"destination": "/m", "type": "nonsense"}]), "mount nonsense"),
         (
             "/mounts",

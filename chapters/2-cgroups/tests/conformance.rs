@@ -786,6 +786,10 @@ fn main() {
                 assert!(told(name).contains("contains an invalid path"), "{name}");
             }
         }),
+        Case::new("a_relative_mount_begins_at_the_root", root, || {
+            let relative = json!({"destination": "tmp/relative", "type": "tmpfs", "source": "tmpfs"});
+            assert_eq!(says(|c| mount(c, relative), "stat -f -c %T /tmp/relative"), "tmpfs\n");
+        }),
         Case::new("features_are_told", &[], || {
             let told = Bundle::new("true").ok(&["features"]);
             let features: Value = serde_json::from_str(&told).unwrap();
