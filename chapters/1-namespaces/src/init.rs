@@ -24,11 +24,12 @@ use nix::{
     },
     unistd::{sethostname, setsid},
 };
-use oci_spec::runtime::{Hook, Hooks, Linux, LinuxNamespaceType as Kind, Process};
+use oci_spec::runtime::{Hook, Hooks, Linux, LinuxNamespaceType as Kind, Process, Root};
 use std::{
     convert::Infallible,
     io::Write,
     os::fd::{AsFd, AsRawFd, OwnedFd},
+    path::PathBuf,
 };
 
 /// Never returns: ends in the program, or with a message to whoever waits for one.
@@ -81,6 +82,7 @@ impl Init<'_> {
         descriptors::close_others(&self.needed(), request.preserve_fds)?;
         // Until the parent has written our id maps we touch nothing.
         let (orders, state) = talk.wait_go()?;
+        let root = self.find_root()?;
         if plan.has(Kind::User) {
             identity::root_of_the_namespace(process)?;
             talk.step("setresuid(2)", || "root of the user namespace".into());
@@ -116,7 +118,7 @@ impl Init<'_> {
             talk.step("netlink(7)", || "lo up".into());
         }
         self.name()?;
-        let terminal = self.change_root(&proc, &state, orders)?;
+        let terminal = self.change_root(&proc, &state, orders, root)?;
         drop(proc); // no door to the host is open when the container's paths are looked up
 
         // As root first, since an image may hide a directory from the user that it is meant for.
@@ -159,19 +161,33 @@ impl Init<'_> {
         Ok(())
     }
 
+    /// The root's directory, found while we still are who we were outside: root of a user namespace may not be let through
+    /// on the way there (a bundle in a directory of mode 0700).
+    fn find_root(&self) -> Result<(PathBuf, OwnedFd)> {
+        let Some(wanted) = self.request.spec.root() else { return invalid("config.json has no root") };
+        let path = in_bundle(self.request.bundle, wanted.path())?;
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let root = open(&path, flags, Mode::empty()).doing(|| format!("open the root {}", path.display()))?;
+        Ok((path, root))
+    }
+
     /// From the host's tree to the container's, and the terminal, if one is asked for.
-    fn change_root(&self, proc: &OwnedFd, state: &[u8], orders: Orders) -> Result<Option<Terminal>> {
+    fn change_root(
+        &self,
+        proc: &OwnedFd,
+        state: &[u8],
+        orders: Orders,
+        (path, place): (PathBuf, OwnedFd),
+    ) -> Result<Option<Terminal>> {
         let Init { request, plan, talk, process, linux, .. } = *self;
         let spec = request.spec;
-        let Some(wanted) = spec.root() else { return invalid("config.json has no root") };
-        let path = in_bundle(request.bundle, wanted.path())?;
         if !plan.has(Kind::Mount) {
-            return rootfs::only_chroot(&path).map(|()| None);
+            return rootfs::only_chroot(&place, &path).map(|()| None);
         }
         let propagation = linux.and_then(|l| l.rootfs_propagation().as_deref());
         rootfs::cut_off(propagation)?;
         talk.step("mount(2)", || format!("/ is {} now", propagation.unwrap_or("rslave")));
-        let root = rootfs::bind_root(&path, propagation)?;
+        let root = rootfs::bind_root(place, &path, propagation)?;
         talk.step("move_mount(2)", || format!("{} bound on itself", path.display()));
 
         let mounts = spec.mounts().as_deref().unwrap_or_default();
@@ -218,7 +234,7 @@ impl Init<'_> {
         rootfs::make_readonly(&root, readonly)?;
         talk.step("move_mount(2)", || format!("{} paths masked, {} read-only", masked.len(), readonly.len()));
         rootfs::close_later(&root, &readonly_later)?;
-        if wanted.readonly() == Some(true) {
+        if spec.root().as_ref().and_then(Root::readonly) == Some(true) {
             rootfs::set_readonly(&root).doing(|| "make the root read-only".into())?;
             talk.step("mount_setattr(2)", || "the root is read-only".into());
         }

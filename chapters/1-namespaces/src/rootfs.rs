@@ -10,7 +10,7 @@ use crate::{
 };
 use nix::{
     errno::Errno,
-    fcntl::{AT_FDCWD, OFlag, open},
+    fcntl::{OFlag, open},
     mount::{MntFlags, MsFlags, mount, umount2},
     sys::stat::{Mode, SFlag, fstat, makedev},
     unistd::{chdir, chroot, fchdir, pivot_root},
@@ -47,14 +47,14 @@ fn is_all_cut_off(propagation: Option<&str>) -> bool {
 
 /// Mounts the root on itself, and returns a descriptor of that mount. pivot_root(2) wants a mount
 /// point, and a directory of an image is none. Everything below is only looked up from here.
-pub(crate) fn bind_root(root: &Path, propagation: Option<&str>) -> Result<OwnedFd> {
+/// `place` is the directory, and its path is for where that has to do.
+pub(crate) fn bind_root(place: OwnedFd, root: &Path, propagation: Option<&str>) -> Result<OwnedFd> {
     let doing = || format!("bind the root {} on itself", root.display());
     if !is_all_cut_off(propagation) {
         make_parent_private(root)?; // and with it the bind, which is a copy of it
     }
-    let tree = sys::open_tree(AT_FDCWD, root, true).doing(doing)?;
-    let at = open(root, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).doing(doing)?;
-    sys::move_mount(&tree, at).doing(doing)?;
+    let tree = sys::open_tree(&place, sys::EMPTY, true).doing(doing)?;
+    sys::move_mount(&tree, place).doing(doing)?;
     Ok(tree)
 }
 
@@ -204,7 +204,7 @@ fn cover_the_hosts(root: &OwnedFd) -> Result<()> {
 }
 
 /// Without a mount namespace of its own the container cannot have mounts: they would be the host's.
-pub(crate) fn only_chroot(root: &Path) -> Result<()> {
-    chroot(root).doing(|| format!("change the root to {}", root.display()))?;
+pub(crate) fn only_chroot(place: &OwnedFd, root: &Path) -> Result<()> {
+    fchdir(place).and_then(|()| chroot(".")).doing(|| format!("change the root to {}", root.display()))?;
     chdir("/").doing(|| "enter the new root".into())
 }

@@ -790,6 +790,11 @@ fn main() {
             let relative = json!({"destination": "tmp/relative", "type": "tmpfs", "source": "tmpfs"});
             assert_eq!(says(|c| mount(c, relative), "stat -f -c %T /tmp/relative"), "tmpfs\n");
         }),
+        Case::new("a_bundle_that_others_may_not_enter_in_a_user_namespace", root, || {
+            let b = in_user_namespace("echo ok", |_| {});
+            fs::set_permissions(b.dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
+            assert_eq!(b.ok(&["run", "-b", "BUNDLE", "ID"]), "ok\n");
+        }),
         Case::new("features_are_told", &[], || {
             let told = Bundle::new("true").ok(&["features"]);
             let features: Value = serde_json::from_str(&told).unwrap();
