@@ -25,6 +25,11 @@ use std::{fs, io, path::PathBuf, process::Command};
 /// Writes the maps that the configuration asks for. Each file can be written once only.
 pub(crate) fn write_maps(pid: Pid, spec: &Spec) -> Result<()> {
     let (uids, gids) = maps(spec);
+    if uids.is_empty() && gids.is_empty() {
+        tracing::warn!("the user namespace has no mappings: ids inside are those outside");
+        write_map(pid, "uid", &same("uid", geteuid().as_raw())?, geteuid().as_raw())?;
+        return write_map(pid, "gid", &same("gid", getegid().as_raw())?, getegid().as_raw());
+    }
     if uids.is_empty() || gids.is_empty() {
         return invalid(
             "linux.namespaces asks for a new user namespace: say which ids it has, in \
@@ -33,6 +38,21 @@ pub(crate) fn write_maps(pid: Pid, spec: &Spec) -> Result<()> {
     }
     write_map(pid, "uid", uids, geteuid().as_raw())?;
     write_map(pid, "gid", gids, getegid().as_raw())
+}
+
+/// Where nothing is said of ids, as crun has it: root keeps all of its own, and anybody else is root inside.
+fn same(which: &str, own: u32) -> Result<Vec<LinuxIdMapping>> {
+    if !geteuid().is_root() {
+        return Ok(vec![mapping(0, own, 1)]);
+    }
+    let file = format!("/proc/self/{which}_map");
+    let text = fs::read_to_string(&file).doing(|| format!("read {file}"))?;
+    let number = |word: Option<&str>| word.and_then(|w| w.parse::<u32>().ok());
+    let lines = text.lines().map(|line| {
+        let mut words = line.split_whitespace();
+        (number(words.next()), number(words.nth(1)))
+    });
+    Ok(lines.filter_map(|(first, count)| Some(mapping(first?, first?, count?))).collect())
 }
 
 /// For `--explain`.

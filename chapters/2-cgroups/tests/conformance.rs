@@ -795,6 +795,18 @@ fn main() {
             fs::set_permissions(b.dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
             assert_eq!(b.ok(&["run", "-b", "BUNDLE", "ID"]), "ok\n");
         }),
+        Case::new("a_user_namespace_without_mappings_has_the_ids_outside", root, || {
+            let user = json!({"type": "user"});
+            let script = "readlink /proc/self/ns/user; cat /proc/self/uid_map";
+            let told = says(|c| c["linux"]["namespaces"].as_array_mut().unwrap().push(user), script);
+            let (namespace, map) = told.split_once('\n').unwrap();
+            assert_ne!(Path::new(namespace), fs::read_link("/proc/self/ns/user").unwrap());
+            let ids = |text: &str| {
+                let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+                words.chunks(3).map(|line| (line[0].clone(), line[2].clone())).collect::<Vec<_>>()
+            };
+            assert_eq!(ids(map), ids(&fs::read_to_string("/proc/self/uid_map").unwrap()));
+        }),
         Case::new("features_are_told", &[], || {
             let told = Bundle::new("true").ok(&["features"]);
             let features: Value = serde_json::from_str(&told).unwrap();
