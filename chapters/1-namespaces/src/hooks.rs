@@ -49,12 +49,11 @@ fn run_one(hook: &Hook, state: &[u8]) -> Result<()> {
     if let Some((name, args)) = hook.args().as_deref().and_then(<[String]>::split_first) {
         command.arg0(name).args(args);
     }
-    // Exactly the hook's environment: not one variable of ours.
-    command.env_clear();
-    for variable in hook.env().iter().flatten() {
-        if let Some((name, value)) = variable.split_once('=') {
-            command.env(name, value);
-        }
+    // Exactly the hook's environment, not one variable of ours besides. One that has none at all has ours, as with runc and
+    // crun.
+    if let Some(env) = hook.env() {
+        command.env_clear();
+        command.envs(env.iter().filter_map(|variable| variable.split_once('=')));
     }
     command.stdin(input);
     command.stdout(output.try_clone().doing(doing)?);

@@ -267,7 +267,7 @@ impl Init<'_> {
         // Without an environment of its own it has the program's, as with runc.
         let mut hooks = self.hooks(Hooks::start_container).to_vec();
         for hook in hooks.iter_mut().filter(|hook| hook.env().is_none()) {
-            hook.set_env(self.process.env().clone());
+            hook.set_env(Some(self.process.env().clone().unwrap_or_default()));
         }
         hooks::run("startContainer", &hooks, &prepared.state)?;
         Err(prepared.program.exec())

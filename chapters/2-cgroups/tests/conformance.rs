@@ -807,6 +807,16 @@ fn main() {
             };
             assert_eq!(ids(map), ids(&fs::read_to_string("/proc/self/uid_map").unwrap()));
         }),
+        Case::new("a_hook_without_an_environment_has_the_runtimes", root, || {
+            let hook = |script: &str| json!([{"path": "/bin/sh", "args": ["sh", "-c", script]}]);
+            let b = Bundle::with("true", |c| {
+                c["hooks"] = json!({"createRuntime": hook("test \"$TEU_TEST\" = ours"),
+                    "createContainer": hook("test \"$TEU_TEST\" = ours"), "startContainer": hook("test -z \"$TEU_TEST\"")});
+            });
+            let mut run = b.command(&["run", "-b", "BUNDLE", "ID"]);
+            let output = run.env("TEU_TEST", "ours").output().unwrap();
+            assert!(output.status.success(), "{}", text(&output.stderr));
+        }),
         Case::new("features_are_told", &[], || {
             let told = Bundle::new("true").ok(&["features"]);
             let features: Value = serde_json::from_str(&told).unwrap();
