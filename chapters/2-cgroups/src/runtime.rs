@@ -96,7 +96,9 @@ impl Runtime {
     /// On failure nothing of it is left.
     pub fn create(&self, id: &str, bundle: &Path, options: &CreateOptions) -> Result<Created> {
         state::check_id(id)?;
-        let bundle = bundle.canonicalize().doing(|| format!("finding the bundle {}", bundle.display()))?;
+        // By the name it was given, which hooks and callers know it by: a link stays a link.
+        let bundle =
+            std::path::absolute(bundle).doing(|| format!("finding the bundle {}", bundle.display()))?;
         let file = bundle.join(&self.config);
         let (spec, text) = spec::load_with_text(&file)?;
         let path = cgroups_path(&spec, id, self.systemd_paths);

@@ -817,6 +817,13 @@ fn main() {
             let output = run.env("TEU_TEST", "ours").output().unwrap();
             assert!(output.status.success(), "{}", text(&output.stderr));
         }),
+        Case::new("the_bundle_is_told_by_its_given_name", root, || {
+            let b = Bundle::new("exec sleep 100");
+            let link = b.path("link");
+            symlink(b.dir.path(), &link).unwrap();
+            b.ok(&["run", "-d", "-b", link.to_str().unwrap(), "ID"]);
+            assert_eq!(b.state()["bundle"], json!(link));
+        }),
         Case::new("features_are_told", &[], || {
             let told = Bundle::new("true").ok(&["features"]);
             let features: Value = serde_json::from_str(&told).unwrap();
