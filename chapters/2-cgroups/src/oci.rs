@@ -75,13 +75,16 @@ fn default_root() -> Result<PathBuf> {
 /// `create`, and the first half of `run`.
 pub(crate) fn create(global: &Global, options: &Create, detached: bool) -> Result<Created> {
     check_preserved(options.preserve_fds)?;
-    let runtime = runtime(global)?.config_file(&options.config);
+    // Socket activation reaches through us, as it does through runc and crun.
+    let sockets = std::env::var("LISTEN_FDS").ok().and_then(|n| n.parse::<u16>().ok()).unwrap_or(0);
+    let inherited = (3..).take(sockets.into()).take_while(|fd| is_inherited(*fd)).count() as u32;
+    let runtime = runtime(global)?.config_file(&options.config).listening(sockets);
     let created = runtime.create(
         &options.id,
         &options.bundle,
         &CreateOptions {
             stdio: Stdio::Inherit,
-            preserve_fds: options.preserve_fds,
+            preserve_fds: options.preserve_fds.saturating_add(inherited),
             no_pivot: options.no_pivot,
             no_new_keyring: options.no_new_keyring,
             die_with_me: false,
@@ -119,11 +122,16 @@ pub(crate) fn create(global: &Global, options: &Create, detached: bool) -> Resul
 /// To preserve one descriptor is to mean that one, and it must be there. (A larger number is a bound, which callers give
 /// generously.)
 pub(crate) fn check_preserved(count: u32) -> Result<()> {
-    // SAFETY: F_GETFD reads a number's flags, and fails where it is no descriptor. What is close-on-exec is our own.
-    if count == 1 && unsafe { libc::fcntl(3, libc::F_GETFD) } != 0 {
+    if count == 1 && !is_inherited(3) {
         bail!("--preserve-fds 1: preserved-fd 0 (descriptor 3) is not open");
     }
     Ok(())
+}
+
+/// Whether a caller left it to us. What is close-on-exec is our own.
+fn is_inherited(fd: i32) -> bool {
+    // SAFETY: F_GETFD reads a number's flags, and fails where it is no descriptor.
+    unsafe { libc::fcntl(fd, libc::F_GETFD) == 0 }
 }
 
 /// Written beside and renamed, since someone may be waiting for it to appear.

@@ -33,6 +33,7 @@ pub struct Runtime {
     root: PathBuf,
     systemd_paths: bool,
     config: PathBuf,
+    listening: u16,
 }
 
 /// How a container is made, beyond its bundle.
@@ -73,7 +74,7 @@ impl Created {
 impl Runtime {
     /// Containers whose state is kept below `root`, which is made when it is missing.
     pub fn new(root: impl Into<PathBuf>) -> Runtime {
-        Runtime { root: root.into(), systemd_paths: false, config: "config.json".into() }
+        Runtime { root: root.into(), systemd_paths: false, config: "config.json".into(), listening: 0 }
     }
 
     /// Reads `linux.cgroupsPath` as systemd's `slice:prefix:name` (`--systemd-cgroup`). The groups are where systemd
@@ -85,6 +86,11 @@ impl Runtime {
     /// Reads another file than the bundle's config.json; a relative name begins at the bundle.
     pub fn config_file(self, file: impl Into<PathBuf>) -> Runtime {
         Runtime { config: file.into(), ..self }
+    }
+
+    /// Tells the program of so many sockets that it inherits from 3 on (sd_listen_fds(3)).
+    pub fn listening(self, sockets: u16) -> Runtime {
+        Runtime { listening: sockets, ..self }
     }
 
     /// Where the state is.
@@ -100,7 +106,7 @@ impl Runtime {
         let bundle =
             std::path::absolute(bundle).doing(|| format!("finding the bundle {}", bundle.display()))?;
         let file = bundle.join(&self.config);
-        let (spec, text) = spec::load_with_text(&file)?;
+        let (mut spec, text) = spec::load_with_text(&file)?;
         let path = cgroups_path(&spec, id, self.systemd_paths);
         let no_limits = LinuxResources::default();
         let limits = spec.linux().as_ref().and_then(|l| l.resources().as_ref()).unwrap_or(&no_limits);
@@ -122,6 +128,10 @@ impl Runtime {
         // (One that fails has undone itself, and may have failed because the group is another container's.)
         let cgroup = draft.create().inspect_err(|_| record.cgroup.clear())?;
 
+        // Not in the record: what `exec` starts later inherits no sockets.
+        if self.listening > 0 {
+            tell_of_sockets(&mut spec, self.listening);
+        }
         let door = gate::listen(&state::gate(&directory))?;
         let tasks = cgroup.tasks()?;
         let tasks: Vec<BorrowedFd> = tasks.iter().map(AsFd::as_fd).collect();
@@ -341,6 +351,14 @@ fn record(id: &str, bundle: &Path, spec: &Spec) -> Record {
         hooks: spec.hooks().clone(),
         process: spec.process().clone(),
         ..Record::default()
+    }
+}
+
+fn tell_of_sockets(spec: &mut Spec, sockets: u16) {
+    if let Some(process) = spec.process_mut() {
+        let mut env = process.env().clone().unwrap_or_default();
+        env.extend([format!("LISTEN_FDS={sockets}"), "LISTEN_PID=1".into()]);
+        process.set_env(Some(env));
     }
 }
 

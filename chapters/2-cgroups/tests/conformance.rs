@@ -824,6 +824,12 @@ fn main() {
             b.ok(&["run", "-d", "-b", link.to_str().unwrap(), "ID"]);
             assert_eq!(b.state()["bundle"], json!(link));
         }),
+        Case::new("sockets_of_an_activation_are_told_of", root, || {
+            let b = Bundle::new("echo $LISTEN_FDS $LISTEN_PID");
+            let mut run = b.command(&["run", "-b", "BUNDLE", "ID"]);
+            let output = run.env("LISTEN_FDS", "1").output().unwrap();
+            assert_eq!(text(&output.stdout), "1 1\n", "{}", text(&output.stderr));
+        }),
         Case::new("features_are_told", &[], || {
             let told = Bundle::new("true").ok(&["features"]);
             let features: Value = serde_json::from_str(&told).unwrap();
