@@ -71,6 +71,8 @@ struct Prepared {
     filter: Option<seccomp::Program>,
     terminal: Option<Terminal>,
     state: Vec<u8>,
+    /// The filter is loaded already.
+    locked: bool,
 }
 
 impl Init<'_> {
@@ -133,8 +135,13 @@ impl Init<'_> {
         entered.or_else(|_| program::enter_directory(process.cwd()))?;
         let program = Program::find(process)?;
         descriptors::die_with_parent(orders)?;
+        let asks = agent.is_some();
         let filter = filter.map(|f| f.tell(agent));
-        Ok(Prepared { program, filter, terminal, state })
+        if asks {
+            // The agent gets its descriptor with the container, as from runc: an engine may wait for it before the start.
+            identity::lock(process, filter.as_ref())?;
+        }
+        Ok(Prepared { program, filter, terminal, state, locked: asks })
     }
 
     /// The descriptors that are still to be used. Everything else that the runtime has open is a way
@@ -262,7 +269,9 @@ impl Init<'_> {
 
     fn become_program(&self, prepared: &Prepared) -> Result<Infallible> {
         descriptors::restore_signals()?;
-        identity::lock(self.process, prepared.filter.as_ref())?;
+        if !prepared.locked {
+            identity::lock(self.process, prepared.filter.as_ref())?;
+        }
         // The hook is a program of the image, and gets no more rights than the container's own.
         // Without an environment of its own it has the program's, as with runc.
         let mut hooks = self.hooks(Hooks::start_container).to_vec();

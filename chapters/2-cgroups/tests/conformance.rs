@@ -830,6 +830,22 @@ fn main() {
             let output = run.env("LISTEN_FDS", "1").output().unwrap();
             assert_eq!(text(&output.stdout), "1 1\n", "{}", text(&output.stderr));
         }),
+        Case::new("a_seccomp_agent_is_asked_before_the_start", root, || {
+            let b = Bundle::with("true", |c| {
+                filter(c, json!([{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]))
+            });
+            let socket = b.path("agent");
+            let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+            let mut config = b.config();
+            config["linux"]["seccomp"]["listenerPath"] = json!(socket);
+            b.write(&config);
+            b.ok(&["create", "-b", "BUNDLE", "ID"]);
+            listener.set_nonblocking(true).unwrap();
+            let (told, _filter) = receive(&listener);
+            let told: Value = serde_json::from_str(&told).unwrap();
+            assert_eq!(told["pid"], b.state()["pid"]);
+            b.ok(&["start", "ID"]);
+        }),
         Case::new("features_are_told", &[], || {
             let told = Bundle::new("true").ok(&["features"]);
             let features: Value = serde_json::from_str(&told).unwrap();
