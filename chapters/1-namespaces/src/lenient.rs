@@ -43,6 +43,16 @@ fn complete(process: &mut Value) {
     if let Some(priority) = fields.get_mut("ioPriority") {
         zero(priority, "priority");
     }
+    let flags = fields.get_mut("scheduler").and_then(|s| s.get_mut("flags")).and_then(Value::as_array_mut);
+    for flag in flags.into_iter().flatten() {
+        // The types' names for these are not the specification's.
+        let name = match flag.as_str() {
+            Some("SCHED_FLAG_RESET_ON_FORK") => "SCHED_RESET_ON_FORK",
+            Some("SCHED_FLAG_DL_OVERRUN") => "SCHED_FLAG_D_L_OVERRUN",
+            _ => continue,
+        };
+        *flag = json!(name);
+    }
     let sets = fields.get_mut("capabilities").and_then(Value::as_object_mut);
     for set in sets.into_iter().flat_map(|sets| sets.values_mut()).filter_map(Value::as_array_mut) {
         set.retain(|name| {

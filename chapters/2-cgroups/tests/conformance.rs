@@ -846,6 +846,11 @@ fn main() {
             assert_eq!(told["pid"], b.state()["pid"]);
             b.ok(&["start", "ID"]);
         }),
+        Case::new("scheduler_flags_by_the_standards_names", &[Need::Root, Need::Program("chrt")], || {
+            let flags = json!({"policy": "SCHED_BATCH", "flags": ["SCHED_FLAG_RESET_ON_FORK"]});
+            let told = says_raw(|c| c["process"]["scheduler"] = flags, "chrt -p $$");
+            assert!(told.contains("SCHED_BATCH|SCHED_RESET_ON_FORK"), "{told}");
+        }),
         Case::new("features_are_told", &[], || {
             let told = Bundle::new("true").ok(&["features"]);
             let features: Value = serde_json::from_str(&told).unwrap();
