@@ -96,6 +96,7 @@ pub fn check(spec: &Spec) -> Result<()> {
         return invalid(format!("linux.namespaces has {twice} more than once"));
     }
     check_needs(spec, linux, &kinds)?;
+    check_domainname(spec, linux)?;
     linux.map_or(Ok(()), check_missing)
 }
 
@@ -112,6 +113,18 @@ fn check_rlimits(process: &Process) -> Result<()> {
     match limits.iter().find(|l| limits.iter().filter(|other| other == l).count() > 1) {
         Some(twice) => invalid(format!("process.rlimits has {twice} more than once")),
         None => Ok(()),
+    }
+}
+
+/// Said twice, it must be the same.
+fn check_domainname(spec: &Spec, linux: Option<&Linux>) -> Result<()> {
+    let settings = linux.and_then(|l| l.sysctl().as_ref());
+    let again = settings.and_then(|s| s.get("kernel.domainname").or_else(|| s.get("kernel/domainname")));
+    match (spec.domainname(), again) {
+        (Some(name), Some(again)) if name != again => {
+            invalid(format!("domainname is {name}, and linux.sysctl has {again} for kernel.domainname"))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -851,6 +851,17 @@ fn main() {
             let told = says_raw(|c| c["process"]["scheduler"] = flags, "chrt -p $$");
             assert!(told.contains("SCHED_BATCH|SCHED_RESET_ON_FORK"), "{told}");
         }),
+        Case::new("one_domain_name_not_two", root, || {
+            let named = |other: &str| {
+                let other = other.to_owned();
+                move |c: &mut Value| {
+                    c["domainname"] = json!("one");
+                    c["linux"]["sysctl"] = json!({"kernel.domainname": other});
+                }
+            };
+            assert_eq!(says(named("one"), "cat /proc/sys/kernel/domainname"), "one\n");
+            assert!(fails(named("two"), "true").contains("kernel.domainname"));
+        }),
         Case::new("features_are_told", &[], || {
             let told = Bundle::new("true").ok(&["features"]);
             let features: Value = serde_json::from_str(&told).unwrap();
