@@ -9,7 +9,7 @@ use namespaces::{
     process::Stdio,
     spec, terminal,
 };
-use oci_spec::runtime::{BoxBuilder, Capabilities, LinuxCapabilities, Process, User};
+use oci_spec::runtime::{BoxBuilder, Capabilities, Capability, LinuxCapabilities, Process, User};
 use std::{fs, path::PathBuf};
 
 /// What is to be executed.
@@ -149,7 +149,7 @@ fn process(mut process: Process, options: &Exec) -> Result<Process> {
     }
     if !options.cap.is_empty() {
         let mut sets = process.capabilities().clone().unwrap_or_default();
-        add_capabilities(&mut sets, &options.cap)?;
+        add_capabilities(&mut sets, &options.cap);
         process.set_capabilities(Some(sets));
     }
     Ok(process)
@@ -165,12 +165,19 @@ fn parse_user(text: &str) -> Result<User> {
 }
 
 /// Into the sets by which a process has a capability now, but not into the inheritable one (CVE-2022-24769).
-fn add_capabilities(sets: &mut LinuxCapabilities, names: &[String]) -> Result<()> {
-    let added: Capabilities = serde_json::from_value(serde_json::json!(names))
-        .with_context(|| format!("--cap {}: give names such as CAP_NET_ADMIN", names.join(" ")))?;
+fn add_capabilities(sets: &mut LinuxCapabilities, names: &[String]) {
+    let mut added = Capabilities::new();
+    for name in names {
+        match serde_json::from_value::<Capability>(serde_json::json!(name)) {
+            Ok(capability) => {
+                added.insert(capability);
+            }
+            // As in a configuration.
+            Err(_) => tracing::warn!("the capability {name} is unknown: left out"),
+        }
+    }
     let join = |set: &Option<Capabilities>| Some(set.iter().flatten().chain(&added).copied().collect());
     let (bounding, permitted, effective) =
         (join(sets.bounding()), join(sets.permitted()), join(sets.effective()));
     sets.set_bounding(bounding).set_permitted(permitted).set_effective(effective);
-    Ok(())
 }

@@ -862,6 +862,21 @@ fn main() {
             assert_eq!(says(named("one"), "cat /proc/sys/kernel/domainname"), "one\n");
             assert!(fails(named("two"), "true").contains("kernel.domainname"));
         }),
+        Case::new("an_unknown_capability_for_exec_is_left_out", root, || {
+            let b = live(|c| c["process"]["capabilities"] = json!({}));
+            let line = [
+                "exec",
+                "--cap",
+                "CAP_UNKNOWN",
+                "--cap",
+                "CAP_KILL",
+                "ID",
+                "grep",
+                "CapEff",
+                "/proc/self/status",
+            ];
+            assert_eq!(b.ok(&line), "CapEff:\t0000000000000020\n");
+        }),
         Case::new("features_are_told", &[], || {
             let told = Bundle::new("true").ok(&["features"]);
             let features: Value = serde_json::from_str(&told).unwrap();
