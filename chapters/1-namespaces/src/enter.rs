@@ -102,6 +102,9 @@ pub fn clone(request: &Request) -> Result<Cloned> {
         sys::exit_now(1)
     };
     let leash = Leash(Some(pid));
+    if let Some(mask) = scheduling::initial_mask(request.process) {
+        step("sched_setaffinity(2)", || format!("affinity: {mask:#x}"));
+    }
     step("setns(2)", || format!("{} of process {target}", show::names(doors.others)));
     tuning::from_outside(pid, request.process)?;
     Ok(Cloned { pid, pidfd, talk: ours, leash, die_with_me: false, begun: false })

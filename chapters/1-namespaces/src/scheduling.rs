@@ -62,6 +62,13 @@ pub(crate) fn affinity(process: &Process, initial: bool) -> Result<()> {
     sched_setaffinity(Pid::from_raw(0), &set).doing(|| format!("run on the CPUs {list}"))
 }
 
+/// The CPUs of `execCPUAffinity.initial` as a mask, for who looks at the steps.
+pub(crate) fn initial_mask(process: &Process) -> Option<u64> {
+    let list = process.exec_cpu_affinity().as_ref()?.initial().as_deref()?;
+    let cpus = numbers(list, "execCPUAffinity").ok()?;
+    Some(cpus.into_iter().filter(|cpu| *cpu < 64).fold(0, |mask, cpu| mask | 1 << cpu))
+}
+
 /// From which NUMA nodes the process gets its memory (set_mempolicy(2)).
 fn set_memory_policy(wanted: &LinuxMemoryPolicy) -> Result<()> {
     let mode = match wanted.mode() {

@@ -877,6 +877,11 @@ fn main() {
             ];
             assert_eq!(b.ok(&line), "CapEff:\t0000000000000020\n");
         }),
+        Case::new("exec_tells_where_it_begins", root, || {
+            let b = live(|c| c["process"]["execCPUAffinity"] = json!({"initial": "0"}));
+            let output = b.call(&["--debug", "exec", "ID", "true"]);
+            assert!(text(&output.stderr).contains("affinity: 0x1 "), "{}", text(&output.stderr));
+        }),
         Case::new("features_are_told", &[], || {
             let told = Bundle::new("true").ok(&["features"]);
             let features: Value = serde_json::from_str(&told).unwrap();
