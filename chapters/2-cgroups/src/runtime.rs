@@ -285,8 +285,8 @@ fn start(record: &Record, directory: &Path) -> Result<()> {
     if hooks.is_empty() {
         return Ok(());
     }
-    // runtime.md, "Lifecycle" 9: if one fails, "the runtime MUST generate an error, stop the container". (Before
-    // version 1.2.1 of the spec it was a warning.)
+    // runtime.md, "Lifecycle" 9: if one fails, "the runtime MUST generate an error, stop the container", and destroy it.
+    // (Before version 1.2.1 of the spec it was a warning.)
     // Its program may have ended already; what they are told of is its start.
     let running = State { status: Status::Running, ..record.state.clone() };
     let ran = hooks::run("poststart", hooks, &json(&running));
@@ -296,6 +296,8 @@ fn start(record: &Record, directory: &Path) -> Result<()> {
             pidfd::send(pid, libc::SIGKILL)?;
             pidfd::wait_for_end(record)?;
         }
+        destroy(directory, record.cgroup.clone())?;
+        after_the_end(record);
     }
     Ok(ran?)
 }
