@@ -669,8 +669,12 @@ fn main() {
             assert!(told.contains("monotonic"), "{told}");
             fails(|c| c["linux"]["timeOffsets"] = json!({"boottime": {"secs": 1}}), "true");
         }),
-        Case::new("owners_are_mapped_with_a_user_namespace", &[Need::Root, Need::IdmapsInTmp], || idmapped(true)),
-        Case::new("owners_are_mapped_without_a_user_namespace", &[Need::Root, Need::IdmapsInTmp], || idmapped(false)),
+        Case::new("owners_are_mapped_with_a_user_namespace", &[Need::Root, Need::IdmapsInTmp], || {
+            idmapped(true)
+        }),
+        Case::new("owners_are_mapped_without_a_user_namespace", &[Need::Root, Need::IdmapsInTmp], || {
+            idmapped(false)
+        }),
         // --- memory policy ---
         Case::new("memory_policy", root, || {
             let policy = |p: Value| {
