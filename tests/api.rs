@@ -16,12 +16,11 @@ static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
 fn main() {
     use Need::*;
     let docker = [Root, Program("docker")];
-    let case = |name, test: fn(&Engine)| {
-        Case::new(name, &docker, move || {
-            let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            without_a_trace(|| test(&Engine::start(&name[..6])));
-        })
+    let alone = |name: &'static str, test: fn(&Engine)| {
+        let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        without_a_trace(|| test(&Engine::start(&name[..6])));
     };
+    let case = |name, test: fn(&Engine)| Case::new(name, &docker, move || alone(name, test));
     kit::run(vec![
         case("asking_what_it_is", asking),
         case("running_and_exit_codes", running),
@@ -38,7 +37,7 @@ fn main() {
         case("commit_diff_rename", commit),
         case("health_and_restart_policy", health),
         case("privileges", privileges),
-        Case::new("requests_that_are_wrong", &[Root], || wrong(&Engine::start("wrong"))),
+        Case::new("requests_that_are_wrong", &[Root], move || alone("wrong_requests", wrong)),
     ]);
 }
 

@@ -170,7 +170,7 @@ pub(crate) fn without_a_trace(test: impl FnOnce()) {
         let new = kit::Traces::now().beyond(&before);
         new.into_iter().filter(|line| line.contains("teu")).collect::<Vec<_>>()
     };
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + Duration::from_secs(60);
     while !left().is_empty() && Instant::now() < end {
         std::thread::sleep(Duration::from_millis(200));
     }
