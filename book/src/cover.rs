@@ -68,7 +68,7 @@ fn public(root: &Path, krate: &str) -> Result<Vec<Public>> {
 
 /// A module's public items, and those of its public modules.
 fn collect(root: &Path, module: &Module, path: &str, items: &mut Vec<Public>) -> Result<()> {
-    for found in &module.items {
+    for found in module.items.iter() {
         let Some(name) = ident(found).filter(|_| is_public(found)) else { continue };
         let path = format!("{path}::{name}");
         if let Item::Mod(_) = found {

@@ -20,6 +20,7 @@
 
 use anyhow::{Result, anyhow, bail};
 use regex::Regex;
+use std::sync::LazyLock;
 
 /// A transcript.
 #[derive(Debug)]
@@ -80,6 +81,12 @@ const KINDS: [(&str, &str); 13] = [
     ("word", r"\S+"),
     ("any", r".*"),
 ];
+
+/// The kinds again, each as the pattern of a whole example.
+static WHOLE: LazyLock<Vec<Regex>> = LazyLock::new(|| {
+    let whole = |(_, kind): &(&str, &str)| Regex::new(&format!("^(?:{kind})$"));
+    KINDS.iter().map(|kind| whole(kind).expect("a pattern of ours")).collect()
+});
 
 /// The transcripts of a page, in its order.
 pub fn blocks(page: &str) -> Result<Vec<Block>> {
@@ -217,9 +224,9 @@ fn pattern(line: &str) -> Result<(String, String)> {
     while let Some((before, after)) = rest.split_once('‹') {
         let (mark, after) = after.split_once('›').ok_or_else(|| anyhow!("`‹` without `›`"))?;
         let (kind, example) = mark.split_once(' ').ok_or_else(|| anyhow!("‹{mark}› has no example"))?;
-        let known = KINDS.iter().find(|(name, _)| *name == kind);
-        let (_, of_kind) = known.ok_or_else(|| anyhow!("nothing that varies is called `{kind}`"))?;
-        if !Regex::new(&format!("^(?:{of_kind})$"))?.is_match(example) {
+        let known = KINDS.iter().zip(&*WHOLE).find(|((name, _), _)| *name == kind);
+        let ((_, of_kind), whole) = known.ok_or_else(|| anyhow!("nothing that varies is called `{kind}`"))?;
+        if !whole.is_match(example) {
             bail!("`{example}` is no {kind}");
         }
         shown += &format!("{before}{example}");

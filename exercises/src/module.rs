@@ -1,7 +1,14 @@
 //! A crate's modules, followed from file to file as the compiler follows them.
 
 use anyhow::{Context, Result, bail};
-use std::{fs, path::Path};
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
 use syn::{Attribute, Item, UseTree, spanned::Spanned};
 
 /// First and last line.
@@ -12,9 +19,9 @@ pub struct Module {
     /// The file, from the workspace's root.
     pub file: String,
     /// All of the file.
-    pub source: String,
+    pub source: Rc<str>,
     /// Its own items.
-    pub items: Vec<Item>,
+    pub items: Rc<Vec<Item>>,
     /// The lines of its own `//!`.
     pub docs: Option<Lines>,
     /// Where files of the modules declared in it are.
@@ -24,15 +31,13 @@ pub struct Module {
 impl Module {
     /// The module that is all of `file`.
     pub fn read(root: &Path, file: String) -> Result<Module> {
-        let source = read(root, &file)?;
-        let parsed = syn::parse_file(&source).with_context(|| format!("{file} is not Rust"))?;
+        let Parsed { source, items, docs, .. } = parsed(root, &file)?;
         let (parent, name) = file.rsplit_once('/').unwrap_or(("", &file));
         let dir = match name {
             "lib.rs" | "main.rs" | "mod.rs" => parent.to_owned(),
             _ => file.trim_end_matches(".rs").to_owned(),
         };
-        let docs = docs(&parsed.attrs);
-        Ok(Module { items: parsed.items, docs, dir, source, file })
+        Ok(Module { items, docs, dir, source, file })
     }
 
     /// The module `name` declared here, whether it is inline or in a file of its own.
@@ -43,8 +48,8 @@ impl Module {
         };
         let dir = format!("{}/{name}", self.dir);
         if let Some((_, items)) = &module.content {
-            let (file, source) = (self.file.clone(), self.source.clone());
-            return Ok(Some(Module { file, source, dir, items: items.clone(), docs: docs(&module.attrs) }));
+            let (file, source, items) = (self.file.clone(), self.source.clone(), Rc::new(items.clone()));
+            return Ok(Some(Module { file, source, dir, items, docs: docs(&module.attrs) }));
         }
         let file = format!("{dir}.rs");
         let file = if root.join(&file).is_file() { file } else { format!("{dir}/mod.rs") };
@@ -77,6 +82,49 @@ impl Module {
         names.dedup();
         names.join(", ")
     }
+}
+
+/// A file that was read and understood.
+#[derive(Clone)]
+struct Parsed {
+    /// By what it is known to be the same file still: inode, length, and the times of its last changes.
+    stamp: [i64; 6],
+    source: Rc<str>,
+    items: Rc<Vec<Item>>,
+    docs: Option<Lines>,
+}
+
+thread_local! {
+    /// What this thread has parsed, by path, if it keeps it.
+    static KEPT: RefCell<Option<HashMap<PathBuf, Parsed>>> = const { RefCell::new(None) };
+}
+
+/// From now on this thread parses a file again only when it has changed. For who reads the same files many times and trusts
+/// them, as the book does, not for a stranger's workspace.
+pub fn keep_parsed() {
+    KEPT.with_borrow_mut(|kept| _ = kept.get_or_insert_default());
+}
+
+fn parsed(root: &Path, file: &str) -> Result<Parsed> {
+    let path = root.join(file);
+    // Asked before the file is read: a change in between makes it look old the next time, never new.
+    let stamp = stamp(&path).with_context(|| file.to_owned())?;
+    let same = |kept: &Parsed| kept.stamp == stamp;
+    let kept = KEPT.with_borrow(|kept| kept.as_ref()?.get(&path).filter(|kept| same(kept)).cloned());
+    if let Some(kept) = kept {
+        return Ok(kept);
+    }
+    let source = read(root, file)?;
+    let tree = syn::parse_file(&source).with_context(|| format!("{file} is not Rust"))?;
+    let parsed = Parsed { stamp, source: source.into(), docs: docs(&tree.attrs), items: Rc::new(tree.items) };
+    KEPT.with_borrow_mut(|kept| kept.as_mut().map(|kept| kept.insert(path, parsed.clone())));
+    Ok(parsed)
+}
+
+fn stamp(path: &Path) -> std::io::Result<[i64; 6]> {
+    let meta = fs::symlink_metadata(path)?;
+    let (inode, length) = (meta.ino().cast_signed(), meta.size().cast_signed());
+    Ok([inode, length, meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()])
 }
 
 /// No file of Rust is larger.
