@@ -9,11 +9,13 @@
 //! | [`data`], [`plot`] | the measured numbers, and bars drawn from them |
 //! | [`world`] | an empty machine, for a transcript or a measurement |
 //! | [`make`] | text to HTML, by mdBook's library |
+//! | [`again`] | after an edit, only the pages that it has changed |
 //! | [`sources`] | a page for every source file, so that a listing's line can be looked up |
 //! | [`check`] | links, anchors, orphans, sections |
 //! | [`cover`] | the public items of the chapters: which page is about each |
 //! | [`serve`] | a small server on loopback that reloads the page when a file changes |
 
+mod again;
 mod check;
 mod cover;
 mod data;
@@ -95,6 +97,6 @@ fn run(command: Command) -> Result<()> {
             let names = if names.is_empty() { data::names(&root)? } else { names };
             names.iter().try_for_each(|name| data::measure(&root, name, &programs))
         }
-        Command::Serve { port } => serve::serve(root, out, port),
+        Command::Serve { port } => serve::serve(&root, &out, port),
     }
 }

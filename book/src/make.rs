@@ -2,9 +2,10 @@
 
 use crate::{cover::Shown, sources, weave::Weaver};
 use anyhow::{Result, bail};
-use mdbook_driver::{MDBook, config::Config};
+use lab::module::keep_parsed;
+use mdbook_driver::{MDBook, book::Chapter, config::Config};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -23,6 +24,8 @@ pub(crate) struct Made {
     pub(crate) figures: BTreeSet<String>,
     /// The measurements that it draws.
     pub(crate) plots: BTreeSet<String>,
+    /// The woven text of each page, by its file.
+    pub(crate) texts: BTreeMap<String, String>,
 }
 
 /// The workspace that this program was built in.
@@ -36,21 +39,42 @@ pub(crate) fn out() -> PathBuf {
     workspace().join("book/out")
 }
 
+/// A book that was woven: each page's text has its listings, figures and boxes in it.
+pub(crate) struct Woven {
+    /// mdBook's own picture of it.
+    md: MDBook,
+    /// What is in it.
+    pub(crate) made: Made,
+}
+
 /// Builds the book of the workspace at `root` into `out`.
 pub(crate) fn make(root: &Path, out: &Path) -> Result<Made> {
+    let mut woven = weave(root)?;
+    woven.md.config.build.build_dir = out.to_owned();
+    woven.md.build()?;
+    sources::write(root, out)?;
+    Ok(woven.made)
+}
+
+/// Puts into the pages what they ask for.
+pub(crate) fn weave(root: &Path) -> Result<Woven> {
+    // Hundreds of listings are cut from the same files.
+    keep_parsed();
     let book = root.join("book");
     let mut config = Config::from_disk(book.join("book.toml"))?;
-    config.build.build_dir = out.to_owned();
     config.book.src = LANGUAGE.into();
     let mut md = MDBook::load_with_config(&book, config)?;
 
     let mut weaver = Weaver::new(root, &book.join(LANGUAGE))?;
-    let (mut pages, mut wrong) = (Vec::new(), Vec::new());
+    let (mut pages, mut texts, mut wrong) = (Vec::new(), BTreeMap::new(), Vec::new());
     md.book.for_each_chapter_mut(|page| {
-        let file = page.path.as_deref().unwrap_or(Path::new("")).display().to_string();
+        let file = file(page);
         let number = page.number.as_ref().map(|n| n.to_string().trim_end_matches('.').to_owned());
         match weaver.page(&page.content, number.as_deref().unwrap_or(&page.name), &file) {
-            Ok(woven) => page.content = woven,
+            Ok(woven) => {
+                texts.insert(file.clone(), woven.clone());
+                page.content = woven;
+            }
             Err(error) => wrong.push(format!("book/{LANGUAGE}/{file}\n  {error}")),
         }
         pages.push((number.unwrap_or_default(), page.name.clone(), file));
@@ -58,13 +82,31 @@ pub(crate) fn make(root: &Path, out: &Path) -> Result<Made> {
     if !wrong.is_empty() {
         bail!("the book cannot be woven\n{}", wrong.join("\n"));
     }
-    md.build()?;
-    sources::write(root, out)?;
-    Ok(Made {
+    let made = Made {
         pages,
         shown: weaver.shown,
         exercises: weaver.exercises,
         figures: weaver.figures,
         plots: weaver.plots,
-    })
+        texts,
+    };
+    Ok(Woven { md, made })
+}
+
+impl Woven {
+    /// Writes some pages as HTML into `out`. What stands around them is that of the whole book, the search's index left out.
+    pub(crate) fn render(mut self, some: &BTreeSet<String>, out: &Path) -> Result<()> {
+        self.md.book.for_each_chapter_mut(|page| {
+            if !some.contains(&file(page)) {
+                page.content.clear();
+            }
+        });
+        self.md.config.set("output.html.search.enable", false)?;
+        self.md.config.build.build_dir = out.to_owned();
+        self.md.build()
+    }
+}
+
+fn file(page: &Chapter) -> String {
+    page.path.as_deref().unwrap_or(Path::new("")).display().to_string()
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 /// The trees whose Rust files get a page.
-const TREES: [&str; 3] = ["chapters", "src", "book/src"];
+pub(crate) const TREES: [&str; 3] = ["chapters", "src", "book/src"];
 
 /// Every Rust file below [`TREES`], from the workspace's root.
 pub(crate) fn files(root: &Path) -> Result<Vec<PathBuf>> {
@@ -35,13 +35,15 @@ pub(crate) fn files(root: &Path) -> Result<Vec<PathBuf>> {
 
 /// Writes the pages into `out/source`.
 pub(crate) fn write(root: &Path, out: &Path) -> Result<()> {
-    for file in files(root)? {
-        let page = out.join("source").join(format!("{}.html", file.display()));
-        fs::create_dir_all(page.parent().unwrap_or(out))?;
-        fs::write(&page, html(&file, &fs::read_to_string(root.join(&file))?))
-            .with_context(|| page.display().to_string())?;
-    }
-    Ok(())
+    files(root)?.iter().try_for_each(|file| page(root, file, out))
+}
+
+/// Writes the page of one file, given by its path from the workspace's root.
+pub(crate) fn page(root: &Path, file: &Path, out: &Path) -> Result<()> {
+    let page = out.join("source").join(format!("{}.html", file.display()));
+    fs::create_dir_all(page.parent().unwrap_or(out))?;
+    let text = fs::read_to_string(root.join(file)).with_context(|| file.display().to_string())?;
+    fs::write(&page, html(file, &text)).with_context(|| page.display().to_string())
 }
 
 fn html(file: &Path, source: &str) -> String {
