@@ -5,7 +5,7 @@ use super::{
     auth,
     copy::Sending,
     http::{Body, Client, Query},
-    options::labels,
+    options::lists::labels,
     pull::{Failure, Show, familiar, show_progress},
     size,
 };

@@ -3,7 +3,7 @@
 use super::{
     archive::{reader, to_file},
     http::{Client, Query, escape},
-    options::pairs,
+    options::lists::pairs,
     pull::{Show, show_progress, split},
 };
 use anyhow::{Context, Result, bail};

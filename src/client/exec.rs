@@ -3,7 +3,7 @@
 use super::{
     attach::{Attachment, End, Options, check_tty},
     http::{Client, escape},
-    options::environment,
+    options::lists::environment,
     stream::terminal_size,
 };
 use anyhow::Result;

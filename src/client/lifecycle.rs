@@ -2,7 +2,7 @@
 
 use super::{
     http::{Client, Query, escape, refusal},
-    options::{nano_cpus, restart_policy},
+    options::values::{nano_cpus, restart_policy},
     size,
 };
 use anyhow::{Result, bail};

@@ -172,7 +172,7 @@ async fn create(client: &Client, args: &Create) -> Result<u8> {
             config: Some(config.collect()),
             options: None,
         }),
-        labels: Some(super::options::labels(&args.label, &[])?),
+        labels: Some(super::options::lists::labels(&args.label, &[])?),
         options: map("opt", &args.opt)?,
         ..NetworkCreateRequest::default()
     };

@@ -7,7 +7,7 @@ use super::{
     inspect::{self, Inspect},
     lifecycle::each,
     networks::{Ls, Rm},
-    options::labels,
+    options::lists::labels,
     table::List,
 };
 use anyhow::Result;
