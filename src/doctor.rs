@@ -3,12 +3,26 @@
 //! A kernel's version says little: distributions carry features back, and forbid others by a sysctl, a
 //! seccomp filter or a security module. So every feature is tried, in a child process and in namespaces
 //! of its own that vanish with it ([`probe`]). Nothing is changed.
+//!
+//! | module | what it tries |
+//! |---|---|
+//! | [`namespaces`] | each kind of namespace |
+//! | [`filesystems`] | what a container's root is made of |
+//! | [`cgroup`] | control groups and their controllers |
+//! | [`calls`] | system calls that not every kernel has |
+//! | [`network`] | bridges, pairs of cards, tables of rules |
+//! | [`helpers`] | security modules and programs that others have set up |
 
+mod calls;
 mod cgroup;
-mod machine;
+mod filesystems;
+mod helpers;
+mod namespaces;
+mod network;
 mod probe;
 
 use crate::client::align;
+use nix::unistd::geteuid;
 use serde::Serialize;
 use std::{fmt::Write, process::ExitCode};
 
@@ -63,15 +77,24 @@ pub(crate) struct Report {
 /// Looks at everything. Call it before any thread exists: it forks.
 pub(crate) fn examine() -> Report {
     let mut checks = Vec::new();
-    checks.extend(machine::namespaces());
-    checks.extend(machine::filesystems());
+    checks.extend(namespaces::checks());
+    checks.extend(filesystems::checks());
     checks.extend(cgroup::checks());
-    checks.extend(machine::calls());
-    checks.extend(machine::network());
-    checks.extend(machine::security());
-    checks.extend(machine::helpers());
+    checks.extend(calls::checks());
+    checks.extend(network::checks());
+    checks.extend(helpers::security());
+    checks.extend(helpers::programs());
     let able = checks.iter().all(|c| !c.essential || c.here == Here::Yes);
-    Report { machine: machine::describe(), able, checks }
+    Report { machine: describe(), able, checks }
+}
+
+/// The machine in a line.
+fn describe() -> String {
+    let name = nix::sys::utsname::uname();
+    let kernel = name.map(|n| n.release().to_string_lossy().into_owned()).unwrap_or_default();
+    let who =
+        if geteuid().is_root() { "root".to_owned() } else { format!("an ordinary user (uid {})", geteuid()) };
+    format!("Linux {kernel} on {}, as {who}", crate::client::architecture())
 }
 
 /// `doctor`. Fails if no container can run here.

@@ -1,18 +1,42 @@
-//! Trying something out in a child, in namespaces of its own.
+//! Trying something out: as a rule in a child, in namespaces of its own.
 
+use super::{Check, Here};
 use nix::{
     errno::Errno,
     sched::{CloneFlags, unshare},
-    sys::wait::{WaitStatus, waitpid},
-    unistd::{ForkResult, Pid, fork, getegid, geteuid},
+    sys::{
+        prctl::set_pdeathsig,
+        signal::{Signal, kill, raise},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::{ForkResult, Pid, fork, getegid, geteuid, pause},
 };
 use std::{
     fs,
     io::{Read, Write},
+    path::PathBuf,
 };
 
 /// What a probe found: a few words, or what went wrong.
 pub(super) type Found = Result<String, String>;
+
+/// What was looked at, with what a probe found.
+pub(super) fn check(
+    group: &'static str,
+    name: &str,
+    needed_for: &'static str,
+    found: Found,
+    remedy: &'static str,
+) -> Check {
+    let here = if found.is_ok() { Here::Yes } else { Here::No };
+    let found = found.unwrap_or_else(|why| why);
+    Check { group, name: name.to_owned(), here, essential: false, needed_for, found, remedy }
+}
+
+/// One without which no container runs.
+pub(super) fn essential(check: Check) -> Check {
+    Check { essential: true, ..check }
+}
 
 /// Runs `attempt` in a child and tells what it found. Whatever it did to its namespaces goes with it.
 pub(super) fn in_child(attempt: impl FnOnce() -> Found) -> Found {
@@ -43,8 +67,32 @@ pub(super) fn in_child(attempt: impl FnOnce() -> Found) -> Found {
     }
 }
 
-/// Waits for a child.
-pub(super) fn wait(child: Pid) -> Option<WaitStatus> {
+/// Does something to a child that stands still in a new namespace, and is killed after it.
+pub(super) fn beside(namespace: CloneFlags, act: impl FnOnce(Pid) -> Found) -> Found {
+    // SAFETY: the doctor has one thread.
+    let child = match unsafe { fork() }.map_err(|errno| words("fork", errno))? {
+        ForkResult::Child => {
+            // It dies with its parent, should that one not come to killing it.
+            let _ = set_pdeathsig(Signal::SIGKILL);
+            // If it is refused, what is then done to this child says so.
+            let _ = unshare(namespace);
+            let _ = raise(Signal::SIGSTOP);
+            pause();
+            // SAFETY: ends the child at once; its parent's exit handlers are not its own.
+            unsafe { libc::_exit(0) }
+        }
+        ForkResult::Parent { child } => child,
+    };
+    // Until it stands still.
+    let _ = waitpid(child, Some(WaitPidFlag::WUNTRACED));
+    let found = act(child);
+    let _ = kill(child, Signal::SIGKILL);
+    wait(child);
+    found
+}
+
+/// Waits for a child's end.
+fn wait(child: Pid) -> Option<WaitStatus> {
     loop {
         match waitpid(child, None) {
             Err(Errno::EINTR) => {}
@@ -89,6 +137,20 @@ pub(super) fn call(number: libc::c_long, arguments: [libc::c_long; 5]) -> Errno 
         -1 => Errno::last(),
         _ => Errno::from_raw(0),
     }
+}
+
+/// Where a program is on the PATH, or in the directories that an ordinary user's PATH leaves out.
+pub(super) fn program_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let directories =
+        std::env::split_paths(&path).chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from));
+    directories.map(|dir| dir.join(name)).find(|file| file.is_file())
+}
+
+/// Whether a device can be opened.
+pub(super) fn open(path: &str) -> Found {
+    let file = fs::OpenOptions::new().read(true).write(true).open(path);
+    file.map(|_| String::new()).map_err(|why| why.to_string())
 }
 
 #[cfg(test)]
