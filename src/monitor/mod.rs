@@ -11,7 +11,8 @@
 //! | `build` | [`build`] | one build |
 //! | `archive` | [`archive`] | one `docker cp` |
 //!
-//! [`pump`] is the loop, [`clients`] those who are attached, [`wire`] what is said between daemon and monitor.
+//! [`pump`] is the loop; [`visitors`] those who connect, [`clients`] those of them who are attached, [`input`] what they
+//! type; [`wire`] is what is said between daemon and monitor.
 
 pub(crate) mod archive;
 pub(crate) mod build;
@@ -19,8 +20,10 @@ mod clients;
 mod container;
 mod copy_up;
 mod exec;
+mod input;
 mod proxy;
 mod pump;
+mod visitors;
 pub(crate) mod wire;
 
 use crate::engine::failure::{Failure, Result};

@@ -3,30 +3,25 @@
 
 use super::{
     clients::{Client, Typed},
+    input::Input,
     nonblocking,
-    wire::{self, Hello, Order, Report},
+    visitors::Visitors,
+    wire::{Order, Report},
 };
 use crate::engine::{failure::Result, logs};
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::{
-        socket::{MsgFlags, send},
-        wait::{Id, WaitPidFlag, WaitStatus, waitid},
-    },
-    unistd::{read, write},
+    sys::wait::{Id, WaitPidFlag, WaitStatus, waitid},
+    unistd::read,
 };
 use std::{
-    collections::VecDeque,
     os::{
         fd::{AsFd, AsRawFd, OwnedFd},
-        unix::net::{UnixListener, UnixStream},
+        unix::net::UnixListener,
     },
     time::{Duration, Instant},
 };
-
-/// What is typed ahead, at most: beyond it the clients wait.
-const TYPED_AHEAD: usize = 64 << 10;
 
 /// How long output is waited for after the end, if somebody beyond our reach holds the pipe open.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -36,23 +31,15 @@ const FAREWELL: Duration = Duration::from_secs(10);
 
 /// The loop's state.
 pub(crate) struct Pump {
-    listener: UnixListener,
-    /// Connected, and not yet said what for.
-    strangers: Vec<(UnixStream, Vec<u8>, Option<OwnedFd>)>,
-    controls: Vec<(UnixStream, Vec<u8>)>,
+    visitors: Visitors,
     clients: Vec<Client>,
-    /// What a daemon that connects now has to be told.
-    reports: Vec<Report>,
     log: Option<logs::Writer>,
     /// The first process, and its end.
     pidfd: Option<OwnedFd>,
     exit_code: Option<i64>,
     /// Its output: the stream's number, and where to read it.
     outputs: Vec<(u8, OwnedFd)>,
-    /// Its input, what is to be written to it, and whether it is closed after that.
-    input: Option<OwnedFd>,
-    typed: VecDeque<u8>,
-    closing: bool,
+    input: Input,
     /// The daemon knows of the end.
     heard: bool,
     /// The first client that is done with typing ends the container's input (`docker run -i`).
@@ -76,18 +63,13 @@ impl Pump {
     /// A loop that listens here.
     pub(crate) fn new(listener: UnixListener, stdin_once: bool) -> Pump {
         Pump {
-            listener,
-            strangers: Vec::new(),
-            controls: Vec::new(),
+            visitors: Visitors::new(listener),
             clients: Vec::new(),
-            reports: Vec::new(),
             log: None,
             pidfd: None,
             exit_code: None,
             outputs: Vec::new(),
-            input: None,
-            typed: VecDeque::new(),
-            closing: false,
+            input: Input::default(),
             heard: false,
             stdin_once,
             console: None,
@@ -102,38 +84,34 @@ impl Pump {
     /// The process's pipes, or its terminal, which is both ways.
     pub(crate) fn connect(
         &mut self,
-        input: Option<OwnedFd>,
-        outputs: Vec<(u8, OwnedFd)>,
+        mut input: Option<OwnedFd>,
+        mut outputs: Vec<(u8, OwnedFd)>,
         console: Option<OwnedFd>,
     ) -> Result<()> {
-        (self.input, self.outputs) = (input, outputs);
         if let Some(console) = console {
-            self.outputs = vec![(1, console.try_clone()?)];
-            self.input = Some(console.try_clone()?);
+            outputs = vec![(1, console.try_clone()?)];
+            input = Some(console.try_clone()?);
             self.console = Some(console);
         }
-        for fd in self.input.iter().chain(self.outputs.iter().map(|(_, fd)| fd)) {
+        for fd in input.iter().chain(outputs.iter().map(|(_, fd)| fd)) {
             nonblocking(fd)?;
         }
+        self.input.connect(input);
+        self.outputs = outputs;
         Ok(())
     }
 
     /// Takes in all who have connected so far: before the program runs, so that they get its first byte.
     pub(crate) fn meet(&mut self) -> Result<()> {
-        self.accept();
-        for index in (0..self.strangers.len()).rev() {
-            self.hear(index);
+        for client in self.visitors.meet() {
+            self.attach(client);
         }
         Ok(())
     }
 
     /// Tells the daemon, now and whenever one connects later.
     pub(crate) fn report(&mut self, report: Report) {
-        self.controls.retain(|(socket, _)| tell(socket, &report));
-        if matches!(report, Report::Exited(_) | Report::Failed { .. }) {
-            self.reports.clear();
-        }
-        self.reports.push(report);
+        self.visitors.report(report);
     }
 
     /// Says something to those who are attached, as if the container had said it on standard error.
@@ -169,7 +147,7 @@ impl Pump {
     /// daemon for the exit status: it must not be faster than we were.
     pub(crate) fn until_heard(&mut self) -> Result<()> {
         let until = Instant::now() + DRAIN;
-        while !self.heard && !self.controls.is_empty() && Instant::now() < until {
+        while !self.heard && self.visitors.supervised() && Instant::now() < until {
             self.turn(Some(until))?;
         }
         Ok(())
@@ -177,7 +155,7 @@ impl Pump {
 
     /// Lets the clients have the last of it, and goes.
     pub(crate) fn farewell(mut self) -> Result<()> {
-        self.input = None;
+        self.input.close();
         let until = Instant::now() + FAREWELL;
         self.clients.retain_mut(|c| c.flush() && c.behind());
         while !self.clients.is_empty() && Instant::now() < until {
@@ -214,11 +192,15 @@ impl Pump {
             match watch {
                 Watch::Client(index) => self.serve(index, flags),
                 Watch::Control(index) => self.obey(index),
-                Watch::Stranger(index) => self.hear(index),
-                Watch::Input => self.feed(),
+                Watch::Stranger(index) => {
+                    if let Some(client) = self.visitors.hear(index) {
+                        self.attach(client);
+                    }
+                }
+                Watch::Input => self.input.feed(),
                 Watch::Output(index) => self.pass(index),
                 Watch::Process => self.exit_code = self.reap()?,
-                Watch::Listener => self.accept(),
+                Watch::Listener => self.visitors.accept(),
             }
         }
         self.clients.retain(|c| !c.hopeless());
@@ -226,7 +208,7 @@ impl Pump {
     }
 
     fn watches(&self, room: bool) -> Vec<(Watch, PollFd<'_>)> {
-        let mut all = vec![(Watch::Listener, PollFd::new(self.listener.as_fd(), PollFlags::POLLIN))];
+        let mut all = vec![(Watch::Listener, PollFd::new(self.visitors.listener(), PollFlags::POLLIN))];
         let mut watch = |what, fd, flags| all.push((what, PollFd::new(fd, flags)));
         if let Some(pidfd) = self.pidfd.as_ref().filter(|_| self.exit_code.is_none()) {
             watch(Watch::Process, pidfd.as_fd(), PollFlags::POLLIN);
@@ -236,16 +218,16 @@ impl Pump {
                 watch(Watch::Output(index), fd.as_fd(), PollFlags::POLLIN);
             }
         }
-        if let Some(input) = self.input.as_ref().filter(|_| !self.typed.is_empty()) {
-            watch(Watch::Input, input.as_fd(), PollFlags::POLLOUT);
+        if let Some(input) = self.input.waiting() {
+            watch(Watch::Input, input, PollFlags::POLLOUT);
         }
-        for (index, (socket, ..)) in self.strangers.iter().enumerate() {
-            watch(Watch::Stranger(index), socket.as_fd(), PollFlags::POLLIN);
+        for (index, stranger) in self.visitors.strangers().enumerate() {
+            watch(Watch::Stranger(index), stranger, PollFlags::POLLIN);
         }
-        for (index, (socket, _)) in self.controls.iter().enumerate() {
-            watch(Watch::Control(index), socket.as_fd(), PollFlags::POLLIN);
+        for (index, control) in self.visitors.controls().enumerate() {
+            watch(Watch::Control(index), control, PollFlags::POLLIN);
         }
-        let hungry = self.typed.len() < TYPED_AHEAD;
+        let hungry = self.input.hungry();
         for (index, client) in self.clients.iter().enumerate() {
             let mut flags = PollFlags::empty();
             flags.set(PollFlags::POLLIN, client.types() && hungry);
@@ -255,77 +237,20 @@ impl Pump {
         all
     }
 
-    fn accept(&mut self) {
-        while let Ok((socket, _)) = self.listener.accept() {
-            if socket.set_nonblocking(true).is_ok() {
-                self.strangers.push((socket, Vec::new(), None));
-            }
-        }
-    }
-
-    /// Reads a first line.
-    fn hear(&mut self, index: usize) {
-        let (socket, line, passed) = &mut self.strangers[index];
-        let mut buffer = vec![0; 64 << 10];
-        loop {
-            match wire::receive(socket.as_fd(), &mut buffer) {
-                Ok((0, _)) => {
-                    self.strangers.swap_remove(index);
-                    return;
-                }
-                Ok((length, fd)) => {
-                    line.extend_from_slice(&buffer[..length]);
-                    *passed = fd.or(passed.take());
-                    if line.contains(&b'\n') || line.len() > wire::LINE_MAX {
-                        break;
-                    }
-                }
-                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return,
-                Err(_) => {
-                    self.strangers.swap_remove(index);
-                    return;
-                }
-            }
-        }
-        let (socket, line, passed) = self.strangers.swap_remove(index);
-        let end = line.iter().position(|b| *b == b'\n').unwrap_or(line.len());
-        match (serde_json::from_slice(&line[..end]), passed) {
-            (Ok(Hello::Control), _) if self.reports.iter().all(|report| tell(&socket, report)) => {
-                self.controls.push((socket, line[(end + 1).min(line.len())..].to_vec()));
-            }
-            (Ok(Hello::Attach(wants)), Some(connection)) => {
-                if let Ok(client) = Client::new(connection, wants) {
-                    self.clients.push(client);
-                    let index = self.clients.len() - 1;
-                    if self.clients[index].early() {
-                        self.serve(index, PollFlags::POLLIN);
-                    }
-                }
-            }
-            _ => {}
+    fn attach(&mut self, client: Client) {
+        let early = client.early();
+        self.clients.push(client);
+        if early {
+            self.serve(self.clients.len() - 1, PollFlags::POLLIN);
         }
     }
 
     fn obey(&mut self, index: usize) {
-        let (socket, line) = &mut self.controls[index];
-        let mut buffer = [0; 4096];
-        match wire::receive(socket.as_fd(), &mut buffer) {
-            Ok((length, _)) if length > 0 && line.len() < wire::LINE_MAX => {
-                line.extend_from_slice(&buffer[..length])
-            }
-            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
-            _ => {
-                self.controls.swap_remove(index);
-                return;
-            }
-        }
-        while let Some(end) = self.controls[index].1.iter().position(|b| *b == b'\n') {
-            let line: Vec<u8> = self.controls[index].1.drain(..=end).collect();
-            match serde_json::from_slice(&line) {
-                Ok(Order::Signal(number)) => self.signal(number),
-                Ok(Order::Resize { height, width }) => self.resize(height, width),
-                Ok(Order::Heard) => self.heard = true,
-                Err(_) => {}
+        for order in self.visitors.orders(index) {
+            match order {
+                Order::Signal(number) => self.signal(number),
+                Order::Resize { height, width } => self.resize(height, width),
+                Order::Heard => self.heard = true,
             }
         }
     }
@@ -360,18 +285,12 @@ impl Pump {
         }
         if flags.intersects(PollFlags::POLLIN) || client.early() {
             match client.typed() {
-                Typed::Bytes(bytes) => {
-                    if self.input.is_some() && !self.closing {
-                        self.typed.extend(bytes);
-                        self.feed();
-                    }
-                }
+                Typed::Bytes(bytes) => self.input.take(&bytes),
                 Typed::Nothing => {}
                 // A terminal has no end of input: it is hung up, or somebody types Ctrl-D.
                 Typed::End => {
                     if self.stdin_once && self.console.is_none() {
-                        self.closing = true;
-                        self.feed();
+                        self.input.finish();
                     }
                 }
                 Typed::Gone => {
@@ -383,28 +302,6 @@ impl Pump {
         // Both directions are closed and nothing is left to read: poll(2) would report it for ever.
         if flags.intersects(PollFlags::POLLHUP | PollFlags::POLLERR) && !flags.contains(PollFlags::POLLIN) {
             self.clients.swap_remove(index);
-        }
-    }
-
-    /// Writes what was typed, and closes the input after it if that is wanted.
-    fn feed(&mut self) {
-        let Some(input) = &self.input else { return self.typed.clear() };
-        while !self.typed.is_empty() {
-            let (first, _) = self.typed.as_slices();
-            match write(input, first) {
-                Ok(written) => drop(self.typed.drain(..written)),
-                Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => return,
-                // It does not read any more.
-                Err(_) => {
-                    self.typed.clear();
-                    self.input = None;
-                    return;
-                }
-            }
-        }
-        if self.closing {
-            self.input = None;
         }
     }
 
@@ -451,11 +348,4 @@ pub(crate) fn set_size(console: &OwnedFd, height: u16, width: u16) {
     let size = libc::winsize { ws_row: height, ws_col: width, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: the descriptor is a terminal's and the pointer that of a whole winsize, which the kernel only reads.
     unsafe { libc::ioctl(console.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
-}
-
-/// One line, without waiting: a daemon that does not read is on its own.
-fn tell(socket: &UnixStream, report: &Report) -> bool {
-    let Ok(mut line) = serde_json::to_vec(report) else { return false };
-    line.push(b'\n');
-    send(socket.as_raw_fd(), &line, MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT) == Ok(line.len())
 }
