@@ -152,7 +152,7 @@ fn check(
         }
     }
     if let Some(signal) = config.stop_signal.as_deref().filter(|s| !s.is_empty()) {
-        super::lifecycle::signal(signal)?;
+        super::signal::number(signal)?;
     }
     let memory = host.memory.unwrap_or_default();
     if memory != 0 && memory < 6 << 20 {

@@ -1,16 +1,20 @@
-//! Start, stop, kill, pause, remove: what moves a container from one state to the next.
+//! Start, stop, kill, pause, restart: what a client asks for that moves a container from one state to the next.
+//!
+//! What happens without being asked, the end of its program, is in [`ends`](super::ends); how it goes away for good,
+//! in [`removal`](super::removal).
 
 use super::{
-    Engine,
+    Engine, blocking,
     container::{Container, Status, lock},
-    disk, etc,
+    disk,
+    ends::follow,
+    etc,
     failure::{Failure, Result},
     health,
     monitors::{self, Reports},
-    plan,
+    plan, signal,
 };
-use crate::monitor::wire::{Exit, Order, Report};
-use bollard_stubs::models::RestartPolicyNameEnum;
+use crate::monitor::wire::{Order, Report};
 use std::{sync::Arc, time::Duration};
 use tokio::process::Child;
 
@@ -37,7 +41,7 @@ impl Engine {
     }
 
     /// The start itself. The caller holds `operation`.
-    async fn launch(self: &Arc<Engine>, container: &Arc<Container>) -> Result<()> {
+    pub(super) async fn launch(self: &Arc<Engine>, container: &Arc<Container>) -> Result<()> {
         // The monitor of the run before may still be tidying up.
         let _ = container.phase.subscribe().wait_for(|p| !p.monitor).await;
         let failure = match self.begin(container).await {
@@ -141,7 +145,7 @@ impl Engine {
         let (own_signal, own_timeout) =
             container.look(|r| (r.config.stop_signal.clone(), r.config.stop_timeout));
         let name = signal_name.map(str::to_owned).or(own_signal).filter(|s| !s.is_empty());
-        let number = signal(name.as_deref().unwrap_or("TERM"))?;
+        let number = signal::number(name.as_deref().unwrap_or("TERM"))?;
         let timeout = timeout.or(own_timeout).unwrap_or(STOP_TIMEOUT);
         self.signal(container, number)?;
         if stopped_within(container, timeout).await {
@@ -156,7 +160,7 @@ impl Engine {
 
     /// `docker kill`
     pub(crate) async fn kill(&self, container: &Container, signal_name: &str) -> Result<()> {
-        let number = signal(signal_name)?;
+        let number = signal::number(signal_name)?;
         if !container.status().alive() {
             return Err(Failure::conflict(format!(
                 "cannot kill container: {}: container {} is not running",
@@ -165,7 +169,7 @@ impl Engine {
             )));
         }
         let stopping = number == libc::SIGKILL
-            || container.look(|r| r.config.stop_signal.as_deref().and_then(|s| signal(s).ok()))
+            || container.look(|r| r.config.stop_signal.as_deref().and_then(|s| signal::number(s).ok()))
                 == Some(number);
         if stopping {
             container.change(|r| r.state.stopped_by_hand = true)?;
@@ -180,7 +184,8 @@ impl Engine {
         Ok(())
     }
 
-    fn signal(&self, container: &Container, number: i32) -> Result<()> {
+    /// Has its monitor send it a signal.
+    pub(super) fn signal(&self, container: &Container, number: i32) -> Result<()> {
         let sent = lock(&container.live).order(Order::Signal(number));
         // It may have ended in this very moment: then there is nobody left to be told, and that is no failure.
         if sent.is_err() && container.status().alive() {
@@ -236,77 +241,6 @@ impl Engine {
         self.tell(container, "restart", &[]);
         Ok(())
     }
-
-    /// `docker rm`
-    pub(crate) async fn remove(&self, container: &Container, force: bool, volumes: bool) -> Result<()> {
-        let _one = container.operation.lock().await;
-        let status = container.status();
-        if status.alive() && !force {
-            let state = if status == Status::Paused { "paused" } else { "running" };
-            let advice = if status == Status::Paused { "unpause and stop" } else { "stop" };
-            return Err(Failure::conflict(format!(
-                "cannot remove container \"/{}\": container is {state}: {advice} the container before removing or force remove",
-                container.name()
-            )));
-        }
-        container.change(|r| r.state.stopped_by_hand = true)?;
-        if status.alive() {
-            self.signal(container, libc::SIGKILL)?;
-            if !stopped_within(container, 10).await {
-                return Err(Failure::internal(format!(
-                    "container {} did not end though it was killed",
-                    container.id
-                )));
-            }
-        }
-        let _ = container.phase.subscribe().wait_for(|p| !p.monitor).await;
-        self.discard(container, volumes).await
-    }
-
-    /// Takes away all that is left of a container that does not run. The record goes last: after a crash, what is left
-    /// is known to be dead, and is removed at the next start.
-    pub(crate) async fn discard(&self, container: &Container, volumes: bool) -> Result<()> {
-        if container.phase.borrow().removed {
-            return Ok(());
-        }
-        container.change(|r| r.state.status = Status::Dead)?;
-        let (dir, run) = (container.dir.clone(), container.run.clone());
-        blocking(move || {
-            disk::remove_dir(&run)?;
-            disk::remove_dir(&dir)
-        })
-        .await?;
-        self.forget(container);
-        lock(&container.live).clear(&monitors::socket(&self.exec_root, &container.id));
-        if volumes {
-            self.discard_volumes(container);
-        }
-        self.tell(container, "destroy", &[]);
-        container.phase.send_modify(|p| {
-            p.removed = true;
-            p.alive = false;
-        });
-        Ok(())
-    }
-
-    /// The volumes that were made for this container and have no name that anyone gave.
-    fn discard_volumes(&self, container: &Container) {
-        for mount in container.record().mounts {
-            let Some(name) = mount.name else { continue };
-            let anonymous =
-                self.volumes.get(&name).is_ok_and(|v| v.labels.contains_key("com.docker.volume.anonymous"));
-            let used = self
-                .containers()
-                .iter()
-                .any(|c| c.look(|r| r.mounts.iter().any(|m| m.name.as_ref() == Some(&name))));
-            if anonymous
-                && !used
-                && let Err(e) = self.volumes.remove(&name)
-            {
-                eprintln!("warning: volume {name} stays: {}", e.message);
-            }
-        }
-    }
 }
 
 /// Why it did not start.
@@ -325,162 +259,6 @@ async fn failed(container: &Container, report: Option<Report>, mut child: Child)
     }
 }
 
-/// Listens to a monitor until it ends, and does what is then to be done. (A start follows the monitor, whose end may
-/// lead to a start: the type of such a circle has to be written down.)
-pub(crate) fn follow(
-    engine: Arc<Engine>,
-    container: Arc<Container>,
-    reports: Reports,
-    child: Option<Child>,
-) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
-    Box::pin(followed(engine, container, reports, child))
-}
-
-async fn followed(
-    engine: Arc<Engine>,
-    container: Arc<Container>,
-    mut reports: Reports,
-    child: Option<Child>,
-) {
-    let mut ended = false;
-    while let Some(report) = reports.next().await {
-        if let Report::Exited(exit) = report {
-            ended = true;
-            end(&engine, &container, &exit);
-        }
-    }
-    if let Some(mut child) = child {
-        // It closed its socket by ending: this does not wait.
-        let _ = child.wait().await;
-    }
-    if !ended {
-        // It wrote its last word, or it was killed: then the container must not outlive it unwatched.
-        let exit = disk::read_json::<Exit>(&container.dir.join("exit.json")).ok().flatten();
-        let exit = exit.unwrap_or(Exit { code: 137, oom: false, at: super::now() });
-        end(&engine, &container, &exit);
-        let (engine, id) = (engine.clone(), container.id.clone());
-        let _ = blocking(move || Ok(engine.runtime.delete(&id, true)?)).await;
-    }
-    settle(&engine, &container).await;
-}
-
-/// Records an end. Those who wait are told at once; the monitor still has to tidy up.
-pub(crate) fn end(engine: &Engine, container: &Container, exit: &Exit) {
-    let changed = container.change(|r| {
-        r.state.status = Status::Exited;
-        r.state.pid = 0;
-        r.state.exit_code = exit.code;
-        r.state.oom_killed = exit.oom;
-        r.state.finished_at.clone_from(&exit.at);
-        for settings in r.networks.values_mut() {
-            settings.ip_address = None;
-        }
-    });
-    if let Err(e) = changed {
-        eprintln!("warning: the end of container {} is not recorded: {}", container.id, e.message);
-    }
-    if exit.oom {
-        engine.tell(container, "oom", &[]);
-    }
-    engine.tell(container, "die", &[("exitCode", exit.code.to_string())]);
-    container.phase.send_modify(|p| {
-        p.ends += 1;
-        p.exit_code = exit.code;
-    });
-}
-
-/// The monitor is gone: gives back what the container held, then restarts or removes it if that was asked.
-pub(crate) async fn settle(engine: &Arc<Engine>, container: &Arc<Container>) {
-    engine.networks.release(&container.id);
-    let run = container.run.clone();
-    let _ = blocking(move || disk::remove_dir(&run)).await;
-    lock(&container.live).clear(&monitors::socket(&engine.exec_root, &container.id));
-    for network in container.look(|r| r.networks.keys().cloned().collect::<Vec<_>>()) {
-        etc::refresh(engine, &network);
-    }
-    let restarting = container.phase.borrow().restarting;
-    container.phase.send_modify(|p| p.monitor = false);
-    if restarting || container.status() == Status::Dead {
-        return;
-    }
-    if container.look(|r| r.auto_remove()) {
-        let _one = container.operation.lock().await;
-        if let Err(e) = engine.discard(container, true).await {
-            eprintln!("warning: container {} could not be removed: {}", container.id, e.message);
-        }
-        return;
-    }
-    if restart_due(container) {
-        let (engine, container) = (engine.clone(), container.clone());
-        tokio::spawn(async move { again(&engine, &container).await });
-    }
-}
-
-/// Whether the restart policy wants it to run.
-fn restart_due(container: &Container) -> bool {
-    container.look(|r| {
-        let policy = r.host.restart_policy.clone().unwrap_or_default();
-        let most = policy.maximum_retry_count.unwrap_or_default();
-        !r.state.stopped_by_hand
-            && match policy.name {
-                Some(RestartPolicyNameEnum::ALWAYS | RestartPolicyNameEnum::UNLESS_STOPPED) => true,
-                Some(RestartPolicyNameEnum::ON_FAILURE) => {
-                    r.state.exit_code != 0 && (most <= 0 || r.state.restart_count < most)
-                }
-                _ => false,
-            }
-    })
-}
-
-/// Starts it again, after a pause that doubles each time: a program that fails at once must not keep the machine busy.
-/// One that ran for ten seconds begins with the short pause again.
-async fn again(engine: &Arc<Engine>, container: &Arc<Container>) {
-    let ran = container.look(|r| {
-        let at = |text: &str| text.parse::<jiff::Timestamp>().ok();
-        Some(at(&r.state.finished_at)?.as_second() - at(&r.state.started_at)?.as_second())
-    });
-    let count = if ran.unwrap_or_default() >= 10 { 0 } else { container.look(|r| r.state.restart_count) };
-    let pause = Duration::from_millis(100 << count.clamp(0, 9)).min(Duration::from_secs(60));
-    let _ = container.change(|r| {
-        r.state.status = Status::Restarting;
-        r.state.restart_count += 1;
-    });
-    tokio::time::sleep(pause).await;
-    let _one = container.operation.lock().await;
-    if container.status() == Status::Restarting
-        && let Err(e) = Box::pin(engine.launch(container)).await
-    {
-        eprintln!("warning: container {} could not be restarted: {}", container.id, e.message);
-    }
-}
-
-/// Waits until it has no processes; a negative time is for ever.
-async fn stopped_within(container: &Container, seconds: i64) -> bool {
-    let mut phase = container.phase.subscribe();
-    let stopped = phase.wait_for(|p| !p.alive || p.removed);
-    match u64::try_from(seconds) {
-        Err(_) => stopped.await.is_ok(),
-        Ok(seconds) => tokio::time::timeout(Duration::from_secs(seconds), stopped).await.is_ok(),
-    }
-}
-
-/// The number of a signal, given as docker takes it: `9`, `KILL`, `SIGKILL`, `RTMIN+1`.
-pub(crate) fn signal(text: &str) -> Result<i32> {
-    let upper = text.to_ascii_uppercase();
-    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let bad = || Failure::bad(format!("invalid signal: {text}"));
-    let number = if let Ok(number) = name.parse::<i32>() {
-        number
-    } else if let Some(n) = name.strip_prefix("RTMIN") {
-        34 + if n.is_empty() { 0 } else { n.parse::<i32>().map_err(|_| bad())? }
-    } else if let Some(n) = name.strip_prefix("RTMAX") {
-        64 + if n.is_empty() { 0 } else { n.parse::<i32>().map_err(|_| bad())? }
-    } else {
-        format!("SIG{name}").parse::<nix::sys::signal::Signal>().map_err(|_| bad())? as i32
-    };
-    if (1..=64).contains(&number) { Ok(number) } else { Err(bad()) }
-}
-
 /// The exit status that docker gives a container that could not be started (its client looks for the same words).
 fn exit_code(failure: &Failure) -> i64 {
     let has = |words: &str| failure.message.contains(words);
@@ -493,43 +271,12 @@ fn exit_code(failure: &Failure) -> i64 {
     }
 }
 
-/// Runs what may block (disks, helpers, other programs) beside the requests that are being answered.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|e| Failure::internal(format!("a worker failed: {e}")))?
-}
-
-/// `docker rename`
-pub(crate) fn rename(engine: &Engine, container: &Container, name: &str) -> Result<()> {
-    let name = name.trim_start_matches('/');
-    if name.is_empty() {
-        return Err(Failure::bad("Neither old nor new names may be empty"));
-    }
-    let old = container.name();
-    if old == name {
-        return Err(Failure::bad("Renaming a container with the same name as its current name"));
-    }
-    engine.take_name(name, &container.id)?;
-    container.change(|r| r.name = name.to_owned())?;
-    engine.free_name(&old);
-    engine.tell(container, "rename", &[("oldName", format!("/{old}"))]);
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn signals_by_number_and_name() {
-        for (text, number) in
-            [("9", 9), ("KILL", 9), ("sigterm", 15), ("SIGHUP", 1), ("RTMIN+3", 37), ("SIGRTMAX-1", 63)]
-        {
-            assert_eq!(signal(text).ok(), Some(number), "{text}");
-        }
-        for bad in ["", "0", "65", "SIGNOT", "-1", "RTMIN+99"] {
-            assert!(signal(bad).is_err(), "{bad}");
-        }
+/// Waits until it has no processes; a negative time is for ever.
+pub(super) async fn stopped_within(container: &Container, seconds: i64) -> bool {
+    let mut phase = container.phase.subscribe();
+    let stopped = phase.wait_for(|p| !p.alive || p.removed);
+    match u64::try_from(seconds) {
+        Err(_) => stopped.await.is_ok(),
+        Ok(seconds) => tokio::time::timeout(Duration::from_secs(seconds), stopped).await.is_ok(),
     }
 }

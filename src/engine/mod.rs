@@ -5,7 +5,9 @@
 //! | [`container`] | a container's record and states |
 //! | [`create`] | from what a client asks to a record |
 //! | [`commit`] | from a container to an image |
-//! | [`lifecycle`] | start, stop, kill, remove |
+//! | [`lifecycle`] | start, stop, kill, pause, restart |
+//! | [`ends`] | the end of its program, and what follows: a restart, a removal |
+//! | [`removal`] | what goes away with it |
 //! | [`plan`], [`spec`] | what a monitor is told; from it, the OCI runtime's configuration |
 //! | [`monitors`] | starting a monitor, speaking to it, finding it again |
 //! | [`reconcile`] | what happened while no daemon was there |
@@ -14,12 +16,13 @@
 //! | [`images`], [`volumes`], [`network`] | the other things that have names |
 //! | [`etc`] | a container's hosts, hostname and resolv.conf |
 //! | [`health`] | HEALTHCHECK |
-//! | [`events`], [`names`], [`disk`], [`failure`] | what all of them share |
+//! | [`events`], [`names`], [`signal`], [`disk`], [`failure`] | what all of them share |
 
 pub(crate) mod commit;
 pub(crate) mod container;
 pub(crate) mod create;
 pub(crate) mod disk;
+pub(crate) mod ends;
 pub(crate) mod etc;
 pub(crate) mod events;
 pub(crate) mod failure;
@@ -33,7 +36,9 @@ pub(crate) mod names;
 pub(crate) mod network;
 pub(crate) mod plan;
 pub(crate) mod reconcile;
+mod removal;
 pub(crate) mod sessions;
+pub(crate) mod signal;
 pub(crate) mod spec;
 pub(crate) mod volumes;
 
@@ -156,6 +161,23 @@ impl Engine {
         lock(&self.names).remove(name);
     }
 
+    /// `docker rename`
+    pub(crate) fn rename(&self, container: &Container, name: &str) -> Result<()> {
+        let name = name.trim_start_matches('/');
+        if name.is_empty() {
+            return Err(Failure::bad("Neither old nor new names may be empty"));
+        }
+        let old = container.name();
+        if old == name {
+            return Err(Failure::bad("Renaming a container with the same name as its current name"));
+        }
+        self.take_name(name, &container.id)?;
+        container.change(|r| r.name = name.to_owned())?;
+        self.free_name(&old);
+        self.tell(container, "rename", &[("oldName", format!("/{old}"))]);
+        Ok(())
+    }
+
     /// From now on it can be found.
     pub(crate) fn insert(&self, container: Arc<Container>) {
         lock(&self.containers).insert(container.id.clone(), container);
@@ -187,6 +209,13 @@ fn make_init_layer(dir: &Path) -> Result<()> {
         std::fs::File::create(dir.join(place))?;
     }
     Ok(())
+}
+
+/// Runs what may block (disks, helpers, other programs) beside the requests that are being answered.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| Failure::internal(format!("a worker failed: {e}")))?
 }
 
 /// Now, as docker writes times.

@@ -2,13 +2,12 @@
 //! containers ended. At its start the daemon reads that, finds those that still run, and sweeps up what a crash left.
 
 use super::{
-    Engine,
+    Engine, blocking,
     container::{Container, Record, Status, lock},
     disk,
+    ends::{self, follow},
     failure::Result,
-    health,
-    lifecycle::{self, blocking, follow},
-    monitors, sessions,
+    health, monitors, sessions,
 };
 use crate::monitor::wire::{Exit, Report};
 use bollard_stubs::models::RestartPolicyNameEnum;
@@ -76,12 +75,12 @@ async fn meet(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<()> {
                 tokio::spawn(follow(engine.clone(), container.clone(), reports, None));
                 return Ok(());
             }
-            Some(Report::Exited(exit)) => lifecycle::end(engine, container, &exit),
+            Some(Report::Exited(exit)) => ends::end(engine, container, &exit),
             _ => {}
         }
         // It is about to end.
         while reports.next().await.is_some() {}
-        lifecycle::settle(engine, container).await;
+        ends::settle(engine, container).await;
         return Ok(());
     }
     lock(&container.live).clear(&socket);
@@ -91,10 +90,10 @@ async fn meet(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<()> {
         // Without a word of the monitor's: the machine went down (docker says 255), or the monitor was killed too.
         let rebooted = !container.run.exists();
         let lost = Exit { code: if rebooted { 255 } else { 137 }, oom: false, at: super::now() };
-        lifecycle::end(engine, container, &exit.unwrap_or(lost));
+        ends::end(engine, container, &exit.unwrap_or(lost));
         let (with, id) = (engine.clone(), container.id.clone());
         let _ = blocking(move || Ok(with.runtime.delete(&id, true)?)).await;
-        lifecycle::settle(engine, container).await;
+        ends::settle(engine, container).await;
     } else if record.auto_remove() && record.state.status == Status::Exited {
         engine.discard(container, true).await?;
     } else if container.run.exists() {

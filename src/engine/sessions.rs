@@ -1,11 +1,10 @@
 //! exec: other processes in a running container, each with a monitor of its own.
 
 use super::{
-    Engine,
+    Engine, blocking,
     container::{Container, lock},
     disk,
     failure::{Failure, Result},
-    lifecycle::blocking,
     monitors::{self, Live, Reports},
     names,
 };

@@ -8,11 +8,9 @@ use super::{
 };
 use crate::{
     engine::{
-        Engine, disk,
+        Engine, blocking, disk,
         failure::{Failure, Result},
-        images,
-        lifecycle::blocking,
-        names, network,
+        images, names, network,
         plan::Endpoint,
         reconcile,
     },

@@ -6,11 +6,10 @@ use super::{
     router::routes,
 };
 use crate::engine::{
-    commit,
+    blocking, commit,
     container::{Container, Status},
     create,
     failure::{Failure, Result},
-    lifecycle::{self, blocking},
     spec::limits,
 };
 use bollard_stubs::models::{ContainerCreateBody, ContainerUpdateBody, HostConfig, RestartPolicyNameEnum};
@@ -116,7 +115,7 @@ async fn wait(call: Call) -> Answer {
 }
 
 async fn rename(call: Call) -> Answer {
-    lifecycle::rename(&call.engine, &*container(&call)?, call.get("name").unwrap_or_default())?;
+    call.engine.rename(&*container(&call)?, call.get("name").unwrap_or_default())?;
     done()
 }
 

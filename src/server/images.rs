@@ -5,7 +5,7 @@ use super::{
     call::Call,
     router::routes,
 };
-use crate::engine::{failure::Result, images, lifecycle::blocking};
+use crate::engine::{blocking, failure::Result, images};
 use hyper::StatusCode;
 use serde_json::{Value, json};
 

@@ -6,8 +6,8 @@ use super::{
     router::routes,
 };
 use crate::engine::{
+    blocking,
     container::{Container, Record, Status},
-    lifecycle::blocking,
     volumes::disk_usage,
 };
 use serde_json::{Map, Value, json};

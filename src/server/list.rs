@@ -6,10 +6,10 @@ use super::{
     router::routes,
 };
 use crate::engine::{
+    blocking,
     container::{Container, Published, State, Status},
     failure::Result,
     images,
-    lifecycle::blocking,
     volumes::disk_usage,
 };
 use serde_json::{Value, json};

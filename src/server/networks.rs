@@ -6,11 +6,10 @@ use super::{
     router::routes,
 };
 use crate::engine::{
-    Engine,
+    Engine, blocking,
     container::Container,
     etc,
     failure::{Failure, Result},
-    lifecycle::blocking,
     network::{Net, Wanted},
     plan,
 };

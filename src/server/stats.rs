@@ -6,10 +6,9 @@ use super::{
     router::routes,
 };
 use crate::engine::{
-    Engine,
+    Engine, blocking,
     container::Container,
     failure::{Failure, Result},
-    lifecycle::blocking,
 };
 use cgroups::stats::{Blkio, BlkioEntry, Stats};
 use hyper::body::Bytes;

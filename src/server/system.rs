@@ -6,11 +6,10 @@ use super::{
     router::{API, API_MIN, routes},
 };
 use crate::engine::{
-    Engine,
+    Engine, blocking,
     container::Status,
     failure::Result,
     images,
-    lifecycle::blocking,
     volumes::{Volumes, disk_usage},
 };
 use hyper::header::{CACHE_CONTROL, HeaderValue, PRAGMA};

@@ -5,7 +5,7 @@ use super::{
     call::Call,
     router::routes,
 };
-use crate::engine::{Engine, failure::Failure, lifecycle::blocking, volumes::Volumes};
+use crate::engine::{Engine, blocking, failure::Failure, volumes::Volumes};
 use bollard_stubs::models::VolumeCreateRequest;
 use hyper::StatusCode;
 use serde_json::json;
