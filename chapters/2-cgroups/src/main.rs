@@ -5,6 +5,7 @@
 //! | [`cli`] | what may be typed |
 //! | [`oci`] | `create start state kill delete list ps …` |
 //! | [`run`], [`exec`] | those two, which wait for a process |
+//! | [`template`] | what `spec` writes |
 //! | [`console`] | sending a terminal to whoever asked for it |
 //! | [`update`], [`events`], [`features`] | those three |
 //! | [`limit`], [`show`] | `limit`, `stats`, `show`: groups by hand |
@@ -20,6 +21,7 @@ mod log;
 mod oci;
 mod run;
 mod show;
+mod template;
 mod update;
 
 use cli::{Cli, Command};

@@ -2,14 +2,14 @@
 
 use crate::{
     cli::{Command, Create, Delete, Format, Global, Id},
-    console,
+    console, template,
 };
 use anyhow::{Context, Result, bail};
 use cgroups::{
     runtime::{CreateOptions, Created, Runtime},
     state::State,
 };
-use namespaces::{process::Stdio, spec};
+use namespaces::process::Stdio;
 use std::{
     fs,
     io::Write,
@@ -243,12 +243,8 @@ fn ps(runtime: &Runtime, id: &str, format: Format, options: &[String]) -> Result
 }
 
 fn write_spec(bundle: &Path, rootless: bool) -> Result<()> {
-    let mut config = spec::docker_default();
-    if rootless {
-        spec::in_user_namespace(&mut config);
-    }
     let file = bundle.join("config.json");
-    let mut text = serde_json::to_vec_pretty(&config)?;
+    let mut text = serde_json::to_vec_pretty(&template::config(rootless)?)?;
     text.push(b'\n');
     let created = fs::OpenOptions::new().write(true).create_new(true).open(&file);
     let mut out =

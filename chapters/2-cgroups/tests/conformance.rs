@@ -908,6 +908,24 @@ fn main() {
             assert_eq!(features["linux"]["cgroup"]["v2"], json!(true));
             assert_eq!(features["linux"]["mountExtensions"]["idmap"]["enabled"], json!(true));
         }),
+        Case::new("spec_writes_what_runc_writes", &[Need::Root, Need::Program("runc")], || {
+            let written = |program: &str, words: &[&str]| {
+                let dir = tempfile::tempdir().unwrap();
+                let mut command = std::process::Command::new(program);
+                assert!(command.args(words).current_dir(&dir).status().unwrap().success());
+                assert!(!command.output().unwrap().status.success(), "{program} overwrites");
+                let text = fs::read(dir.path().join("config.json")).unwrap();
+                let mut config: Value = serde_json::from_slice(&text).unwrap();
+                config["ociVersion"] = Value::Null;
+                for set in config["process"]["capabilities"].as_object_mut().unwrap().values_mut() {
+                    set.as_array_mut().unwrap().sort_by_key(Value::to_string); // they are sets
+                }
+                config
+            };
+            for words in [&["spec"][..], &["spec", "--rootless"]] {
+                assert_eq!(written(&bundle::runtime(), words), written("runc", words), "{words:?}");
+            }
+        }),
         Case::new("our_spec_runs_under_runc", &[Need::Root, Need::Program("runc")], || {
             let b = Bundle::new("true");
             fs::remove_file(b.path("config.json")).unwrap();
@@ -923,6 +941,7 @@ fn main() {
             }
             config["process"]["args"] = json!(["/bin/true"]);
             config["process"]["terminal"] = json!(false);
+            config["root"]["readonly"] = json!(false);
             b.write(&config);
             let output = std::process::Command::new("runc")
                 .arg("--root")
