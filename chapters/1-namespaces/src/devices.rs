@@ -6,13 +6,13 @@ use crate::{
     error::{Doing, invalid},
     inside::{self, Kind},
     mounts::file_kind,
-    sys,
+    nodes, sys,
     talk::Talk,
 };
 use nix::{
     errno::Errno,
     fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat},
-    sys::stat::{Mode, SFlag, fstat, makedev, mknodat},
+    sys::stat::{Mode, SFlag, fstat, makedev, mknodat, stat},
     unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat},
 };
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
@@ -57,23 +57,23 @@ pub(crate) fn default_ones(root: &OwnedFd, talk: &Talk) -> Result<()> {
     Ok(())
 }
 
-/// `linux.devices`.
-pub(crate) fn more(root: &OwnedFd, devices: &[LinuxDevice]) -> Result<()> {
+/// `linux.devices`; of those that the parent has `made` ([`crate::nodes`]), what it made.
+pub(crate) fn more(root: &OwnedFd, devices: &[LinuxDevice], made: Option<&OwnedFd>) -> Result<()> {
+    if let Some(made) = made {
+        nodes::take(root, made, devices)?;
+    }
     for device in devices {
         let path = device.path();
+        // That one is a link to the container's own devpts, whoever lists it.
+        if path == Path::new("/dev/ptmx") || (made.is_some() && !host_has(device)) {
+            continue;
+        }
         inside::must_be_absolute(path, "a device's path")?;
         let (Some(parent), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else {
             return invalid(format!("linux.devices: {} is no name for a device", path.display()));
         };
         let dir = inside::make(root, parent, Kind::Dir)?;
-        let kind = match device.typ() {
-            LinuxDeviceType::B => SFlag::S_IFBLK,
-            LinuxDeviceType::P => SFlag::S_IFIFO,
-            LinuxDeviceType::C | LinuxDeviceType::U => SFlag::S_IFCHR,
-            LinuxDeviceType::A => return invalid("linux.devices: type \"a\" is for cgroup rules only"),
-        };
-        let number = makedev(device.major() as u64, device.minor() as u64);
-        let mode = device.file_mode().unwrap_or(0o666) & 0o7777;
+        let (kind, mode, number) = node(device)?;
         Node { path, kind, mode, number, ours: false }.make(root, &dir, name)?;
         if device.uid().is_some() || device.gid().is_some() {
             let (uid, gid) = (device.uid().map(Uid::from_raw), device.gid().map(Gid::from_raw));
@@ -82,6 +82,24 @@ pub(crate) fn more(root: &OwnedFd, devices: &[LinuxDevice]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What it is to be: its kind, its mode, its number.
+pub(crate) fn node(device: &LinuxDevice) -> Result<(SFlag, u32, u64)> {
+    let kind = match device.typ() {
+        LinuxDeviceType::B => SFlag::S_IFBLK,
+        LinuxDeviceType::P => SFlag::S_IFIFO,
+        LinuxDeviceType::C | LinuxDeviceType::U => SFlag::S_IFCHR,
+        LinuxDeviceType::A => return invalid("linux.devices: type \"a\" is for cgroup rules only"),
+    };
+    let mode = device.file_mode().unwrap_or(0o666) & 0o7777;
+    Ok((kind, mode, makedev(device.major() as u64, device.minor() as u64)))
+}
+
+/// Whether the host has that device at the same path. (A FIFO anybody can make.)
+pub(crate) fn host_has(device: &LinuxDevice) -> bool {
+    let number = makedev(device.major() as u64, device.minor() as u64);
+    device.typ() == LinuxDeviceType::P || stat(device.path()).is_ok_and(|there| there.st_rdev == number)
 }
 
 /// A device node to be.

@@ -25,7 +25,10 @@ use nix::{
 use oci_spec::runtime::{Linux, Process};
 use std::{
     convert::Infallible,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        unix::net::UnixStream,
+    },
 };
 
 /// What is to be started beside the container's first process.
@@ -83,6 +86,8 @@ pub fn clone(request: &Request) -> Result<Cloned> {
         proc: look("/proc".into())?,
         others: show::differing(target)?,
     };
+    let filter = request.linux.and_then(|l| l.seccomp().as_ref());
+    let agent = filter.map(seccomp::connect).transpose()?.flatten();
     let (ours, theirs) = talk::pair()?;
     let born = plan::by_usher(&ours, &theirs, || {
         // The container's processes will see the child at once: they must not be able to reach
@@ -97,7 +102,7 @@ pub fn clone(request: &Request) -> Result<Cloned> {
     })?;
     let Some((pid, pidfd)) = born else {
         drop(ours);
-        let Err(error) = run(request, &doors, &theirs);
+        let Err(error) = run(request, &doors, agent, &theirs);
         theirs.fail(&error);
         sys::exit_now(1)
     };
@@ -128,10 +133,11 @@ fn join(doors: &Doors, which: CloneFlags) -> Result<()> {
 }
 
 /// The child's steps: those of [`crate::init`], without what the container has already.
-fn run(request: &Request, doors: &Doors, talk: &Talk) -> Result<Infallible> {
+fn run(request: &Request, doors: &Doors, agent: Option<UnixStream>, talk: &Talk) -> Result<Infallible> {
     let process = request.process;
     let mut needed = vec![talk.as_raw_fd(), doors.target.as_raw_fd(), doors.root.as_raw_fd()];
     needed.push(doors.proc.as_raw_fd());
+    needed.extend(agent.as_ref().map(|socket| socket.as_raw_fd()));
     if let Stdio::Fds(fds) = request.stdio {
         needed.extend(fds.map(|fd| fd.as_raw_fd()));
     }
@@ -142,8 +148,10 @@ fn run(request: &Request, doors: &Doors, talk: &Talk) -> Result<Infallible> {
     label::on_exec(&doors.proc, process)?;
     scheduling::apply(process, request.linux)?;
     let filter = request.linux.and_then(|l| l.seccomp().as_ref());
-    // While the host's sockets can still be found.
-    let agent = filter.map(|f| seccomp::agent(f, &doors.proc, request.state)).transpose()?.flatten();
+    let agent = match (filter, agent) {
+        (Some(filter), Some(socket)) => Some(seccomp::agent(filter, socket, &doors.proc, request.state)?),
+        _ => None,
+    };
     scheduling::affinity(process, false)?;
     fchdir(&doors.root).and_then(|()| chroot(".")).doing(|| "enter the container's root".into())?;
     if doors.others.contains(CloneFlags::CLONE_NEWUSER) {

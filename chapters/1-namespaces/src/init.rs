@@ -8,7 +8,7 @@ use crate::{
     mounts::Mounter,
     net,
     plan::Plan,
-    process::{Request, Stdio, in_bundle},
+    process::{Provided, Request, Stdio, in_bundle},
     program::{self, Program},
     rootfs, scheduling, seccomp, sys, sysctl,
     talk::{Orders, Talk, Word},
@@ -28,22 +28,20 @@ use oci_spec::runtime::{Hook, Hooks, Linux, LinuxNamespaceType as Kind, Process,
 use std::{
     convert::Infallible,
     io::Write,
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    os::{
+        fd::{AsFd, AsRawFd, OwnedFd},
+        unix::net::UnixStream,
+    },
     path::PathBuf,
 };
 
 /// Never returns: ends in the program, or with a message to whoever waits for one.
-pub(crate) fn run(
-    request: &Request,
-    plan: &Plan,
-    idmapped: &[(usize, OwnedFd)],
-    filter: Option<seccomp::Program>,
-    talk: Talk,
-) -> ! {
+pub(crate) fn run(request: &Request, plan: &Plan, provided: Provided, talk: Talk) -> ! {
     let Some(process) = request.spec.process() else { sys::exit_now(1) };
     let linux = request.spec.linux().as_ref();
-    let init = Init { request, plan, idmapped, talk: &talk, process, linux };
-    let prepared = init.prepare(filter).and_then(|mut prepared| {
+    let Provided { idmapped, nodes, filter, agent } = provided;
+    let init = Init { request, plan, idmapped, nodes, talk: &talk, process, linux };
+    let prepared = init.prepare(filter, agent).and_then(|mut prepared| {
         let terminal = prepared.terminal.take(); // its master is the parent's from now on, and no one else's
         talk.say(Word::Ready, b"", terminal.as_ref().map(|t| t.master.as_fd()))?;
         Ok(prepared)
@@ -59,7 +57,8 @@ pub(crate) fn run(
 struct Init<'a> {
     request: &'a Request<'a>,
     plan: &'a Plan,
-    idmapped: &'a [(usize, OwnedFd)],
+    idmapped: Vec<(usize, OwnedFd)>,
+    nodes: Option<OwnedFd>,
     talk: &'a Talk,
     process: &'a Process,
     linux: Option<&'a Linux>,
@@ -77,11 +76,11 @@ struct Prepared {
 
 impl Init<'_> {
     /// Everything up to the gate.
-    fn prepare(&self, filter: Option<seccomp::Program>) -> Result<Prepared> {
-        let Init { request, plan, talk, process, .. } = *self;
+    fn prepare(&self, filter: Option<seccomp::Program>, agent: Option<UnixStream>) -> Result<Prepared> {
+        let Init { request, plan, talk, process, .. } = self;
         scheduling::all_cpus();
         descriptors::join_groups(request.tasks)?;
-        descriptors::close_others(&self.needed(), request.preserve_fds)?;
+        descriptors::close_others(&self.needed(agent.as_ref()), request.preserve_fds)?;
         // Until the parent has written our id maps we touch nothing.
         let (orders, state) = talk.wait_go()?;
         let root = self.find_root()?;
@@ -103,9 +102,10 @@ impl Init<'_> {
             open("/proc", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).doing(|| "open /proc".into())?;
         label::on_exec(&proc, process)?;
         scheduling::apply(process, self.linux)?;
-        // While the host's sockets can still be found.
-        let agent = self.linux.and_then(|l| l.seccomp().as_ref());
-        let agent = agent.map(|f| seccomp::agent(f, &proc, &state)).transpose()?.flatten();
+        let agent = match (self.linux.and_then(|l| l.seccomp().as_ref()), agent) {
+            (Some(filter), Some(socket)) => Some(seccomp::agent(filter, socket, &proc, &state)?),
+            _ => None,
+        };
         // From here on nobody may look into this process: it still is the runtime, soon in a
         // container that may share its pid namespace with strangers (CVE-2016-9962).
         prctl::set_dumpable(false).doing(|| "make this process undumpable".into())?;
@@ -146,9 +146,11 @@ impl Init<'_> {
 
     /// The descriptors that are still to be used. Everything else that the runtime has open is a way
     /// out of the container (CVE-2024-21626).
-    fn needed(&self) -> Vec<i32> {
+    fn needed(&self, agent: Option<&UnixStream>) -> Vec<i32> {
         let mut needed = vec![self.talk.as_raw_fd(), self.request.gate.as_raw_fd()];
         needed.extend(self.idmapped.iter().map(|(_, fd)| fd.as_raw_fd()));
+        needed.extend(self.nodes.as_ref().map(AsRawFd::as_raw_fd));
+        needed.extend(agent.map(|socket| socket.as_raw_fd()));
         if let Stdio::Fds(fds) = self.request.stdio {
             needed.extend(fds.map(|fd| fd.as_raw_fd()));
         }
@@ -186,7 +188,7 @@ impl Init<'_> {
         orders: Orders,
         (path, place): (PathBuf, OwnedFd),
     ) -> Result<Option<Terminal>> {
-        let Init { request, plan, talk, process, linux, .. } = *self;
+        let Init { request, plan, talk, process, linux, .. } = self;
         let spec = request.spec;
         if !plan.has(Kind::Mount) {
             return rootfs::only_chroot(&place, &path).map(|()| None);
@@ -204,13 +206,14 @@ impl Init<'_> {
             talk,
             own_cgroup: plan.has(Kind::Cgroup),
             own_pid: plan.has(Kind::Pid),
-            idmapped: self.idmapped,
+            idmapped: &self.idmapped,
             context: label::mount_context(spec)?,
         };
         let readonly_later = mounter.all(mounts)?;
         if !rootfs::is_bound(mounts, "/dev") {
             devices::default_ones(&root, talk)?;
-            devices::more(&root, linux.and_then(|l| l.devices().as_deref()).unwrap_or_default())?;
+            let more = linux.and_then(|l| l.devices().as_deref()).unwrap_or_default();
+            devices::more(&root, more, self.nodes.as_ref())?;
         }
         let terminal = match process.terminal() {
             Some(true) => Some(terminal::open(&root, process)?),

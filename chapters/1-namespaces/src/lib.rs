@@ -23,7 +23,7 @@
 //! | [`userns`] | id maps; an ordinary user becomes root inside |
 //! | `talk`, `sys` | what parent and child say to each other; system calls that nobody wraps |
 //! | `options`, `pseudo`, `cgroupfs`, `idmap`, `copyup` | mounts: options by name; /proc and /sys kept honest; the container's view of its groups; translated owners; a filled tmpfs |
-//! | `devices`, [`terminal`] | `/dev`; a pty of the container's own |
+//! | `devices`, `nodes`, [`terminal`] | `/dev`; what of it only the parent can make; a pty of the container's own |
 //! | `capability`, [`seccomp`], `label` | the five sets; system call filters; AppArmor and SELinux |
 //! | `program`, `descriptors`, [`sealed`] | found and executed; nothing left open; the runtime's own file out of reach |
 //! | `tuning`, `scheduling`, `sysctl`, `timens` | limits; CPUs and priorities; kernel settings; clocks |
@@ -51,6 +51,7 @@ mod mounts;
 pub mod net;
 mod netdev;
 mod netlink;
+mod nodes;
 mod options;
 mod plan;
 pub mod process;

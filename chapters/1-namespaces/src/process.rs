@@ -16,7 +16,7 @@
 use crate::{
     Error, Result,
     error::Doing,
-    idmap, init, netdev,
+    idmap, init, netdev, nodes,
     plan::{self, Plan},
     seccomp,
     spec::Spec,
@@ -32,7 +32,10 @@ use nix::{
     unistd::{Pid, geteuid},
 };
 use std::{
-    os::fd::{BorrowedFd, OwnedFd},
+    os::{
+        fd::{BorrowedFd, OwnedFd},
+        unix::net::UnixStream,
+    },
     path::Path,
 };
 
@@ -91,21 +94,37 @@ pub struct Ready {
     pub console: Option<OwnedFd>,
 }
 
+/// What the parent has made ready before the clone, since the child could not any more.
+pub(crate) struct Provided {
+    /// Mounts with translated owners, and sources that the child may not reach, by their place in the list.
+    pub(crate) idmapped: Vec<(usize, OwnedFd)>,
+    /// Device nodes for a user namespace.
+    pub(crate) nodes: Option<OwnedFd>,
+    /// The filter, compiled.
+    pub(crate) filter: Option<seccomp::Program>,
+    /// The seccomp agent's socket.
+    pub(crate) agent: Option<UnixStream>,
+}
+
 /// Makes the process (clone3) and writes its id maps. The caller must be single-threaded
 /// or the child may wait for locks that no one will release.
 pub fn clone(request: &Request) -> Result<Cloned> {
     let plan = Plan::new(request.spec)?;
-    let idmapped = idmap::trees(request.spec, request.bundle, plan.new_user && geteuid().is_root())?;
+    let root_makes_user = plan.new_user && geteuid().is_root();
+    let idmapped = idmap::trees(request.spec, request.bundle, root_makes_user)?;
+    let nodes = if root_makes_user { nodes::make(request.spec)? } else { None };
     // Compiled here and loaded in the child, last of all: what the child computes, it does in copies of our pages.
-    let filter = request.spec.linux().as_ref().and_then(|l| l.seccomp().as_ref());
-    let filter = filter.map(seccomp::compile).transpose()?;
+    let wanted = request.spec.linux().as_ref().and_then(|l| l.seccomp().as_ref());
+    let filter = wanted.map(seccomp::compile).transpose()?;
+    let agent = wanted.map(seccomp::connect).transpose()?.flatten();
+    let provided = Provided { idmapped, nodes, filter, agent };
     let (ours, theirs) = talk::pair()?;
     let born = plan::clone(&plan, request.cgroup, &ours, &theirs)?;
     let Some((pid, pidfd)) = born else {
         drop(ours); // or the child would never see the parent's end closed
-        init::run(request, &plan, &idmapped, filter, theirs)
+        init::run(request, &plan, provided, theirs)
     };
-    drop(theirs);
+    drop((theirs, provided));
     let leash = Leash(Some(pid));
     step("clone3(2)", || plan.to_string());
     // From here a failure drops the leash, and the child is gone before the caller hears of it.

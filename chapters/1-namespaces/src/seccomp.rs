@@ -21,7 +21,7 @@ use oci_spec::runtime::{
     Arch, LinuxSeccomp, LinuxSeccompAction as Action, LinuxSeccompFilterFlag as Flag, LinuxSyscall,
 };
 
-pub(crate) use agent::agent;
+pub(crate) use agent::{agent, connect};
 pub use docker::profile as docker_profile;
 
 /// A filter, compiled.

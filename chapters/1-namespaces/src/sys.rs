@@ -78,6 +78,21 @@ pub(crate) fn move_mount(from: impl AsFd, to: impl AsFd) -> Result<()> {
     Errno::result(done).map(drop)
 }
 
+/// A tmpfs that is attached nowhere (fsopen(2), fsconfig(2), fsmount(2)).
+pub(crate) fn new_tmpfs() -> Result<OwnedFd> {
+    const FSCONFIG_CMD_CREATE: libc::c_int = 6;
+    const CLOEXEC: libc::c_int = 1; // of these two calls
+    let none = std::ptr::null::<libc::c_char>();
+    // SAFETY: a name and an integer.
+    let context = owned(unsafe { libc::syscall(libc::SYS_fsopen, c"tmpfs".as_ptr(), CLOEXEC) })?;
+    let fd = context.as_raw_fd();
+    // SAFETY: this command takes neither key nor value.
+    let done = unsafe { libc::syscall(libc::SYS_fsconfig, fd, FSCONFIG_CMD_CREATE, none, none, 0) };
+    Errno::result(done)?;
+    // SAFETY: a descriptor, a flag, no attributes.
+    owned(unsafe { libc::syscall(libc::SYS_fsmount, fd, CLOEXEC, 0) })
+}
+
 /// What mount_setattr(2) changes. The fields are the kernel's `struct mount_attr`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

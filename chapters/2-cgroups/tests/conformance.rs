@@ -601,6 +601,28 @@ fn main() {
             );
             assert_eq!(told, "crw-rw-rw- 5:0\n");
         }),
+        Case::new("dev_ptmx_is_the_containers_own_whoever_lists_it", root, || {
+            let told = says(
+                |c| {
+                    let ptmx = json!({"path": "/dev/ptmx", "type": "c", "major": 5, "minor": 2});
+                    c["linux"]["devices"] = json!([ptmx, ptmx]);
+                },
+                "readlink /dev/ptmx",
+            );
+            assert_eq!(told, "pts/ptmx\n");
+        }),
+        Case::new("a_device_that_the_host_has_not_in_a_user_namespace", root, || {
+            let b = in_user_namespace("stat -c '%F %t:%T %u:%g %a' /dev/foo /dev/bar; cat /dev/bar", |c| {
+                c["linux"]["devices"] = json!([
+                    {"path": "/dev/foo", "type": "b", "major": 1, "minor": 5, "uid": 10, "gid": 11, "fileMode": 0o640},
+                    {"path": "/dev/bar", "type": "c", "major": 1, "minor": 3},
+                    {"path": "/dev/full", "type": "c", "major": 1, "minor": 7},
+                ]);
+            });
+            let told = b.ok(&["run", "-b", "BUNDLE", "ID"]);
+            let expected = "block special file 1:5 10:11 640\ncharacter special file 1:3 0:0 666\n";
+            assert_eq!(told, expected, "and /dev/bar can be opened");
+        }),
         // --- namespaces ---
         Case::new("network_devices_need_a_namespace", root, || {
             let told = fails(
@@ -751,6 +773,27 @@ fn main() {
         }),
         Case::new("a_seccomp_agent_is_asked", root, || seccomp_agent(false)),
         Case::new("a_seccomp_agent_is_asked_with_no_new_privileges", root, || seccomp_agent(true)),
+        Case::new("a_seccomp_agent_is_asked_of_an_exec", root, || {
+            let b = Bundle::with("exec sleep 100", |c| {
+                filter(c, json!([{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_NOTIFY"}]))
+            });
+            let socket = b.path("agent");
+            let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+            let mut config = b.config();
+            config["linux"]["seccomp"]["listenerPath"] = json!(socket);
+            b.write(&config);
+            b.ok(&["run", "-d", "-b", "BUNDLE", "ID"]);
+            let _first = receive(&listener);
+            let agent = std::thread::spawn(move || {
+                let (state, fd) = receive(&listener);
+                let state: Value = serde_json::from_str(&state).unwrap();
+                assert_eq!(state["state"]["status"], "running");
+                answer_one(&fd);
+            });
+            let told = b.fails(&["exec", "ID", "mkdir", "/dev/shm/foo"]);
+            assert!(told.contains("No medium found"), "{told}");
+            agent.join().unwrap();
+        }),
         Case::new("a_missing_seccomp_agent_is_an_error", root, || {
             let told = fails(
                 |c| {

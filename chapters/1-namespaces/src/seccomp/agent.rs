@@ -51,13 +51,24 @@ pub(super) fn check(filter: &LinuxSeccomp) -> Result<bool> {
     }
 }
 
-/// Connects to the agent, if there is to be one. `proc` is the host's procfs, `state` the container's state.
-pub(crate) fn agent(filter: &LinuxSeccomp, proc: &OwnedFd, state: &[u8]) -> Result<Option<Agent>> {
-    let Some(path) = filter.listener_path().as_ref().filter(|_| check(filter).unwrap_or(false)) else {
-        return Ok(None);
-    };
-    let socket = UnixStream::connect(path)
-        .doing(|| format!("failed to connect with seccomp agent at {}", path.display()))?;
+/// Connects to the agent, if there is to be one: in the parent, where the host's sockets are found whatever namespaces the
+/// child is in by then.
+pub(crate) fn connect(filter: &LinuxSeccomp) -> Result<Option<UnixStream>> {
+    match filter.listener_path().as_ref().filter(|_| check(filter).unwrap_or(false)) {
+        None => Ok(None),
+        Some(path) => UnixStream::connect(path)
+            .map(Some)
+            .doing(|| format!("failed to connect with seccomp agent at {}", path.display())),
+    }
+}
+
+/// What it will be told. `proc` is the host's procfs, `state` the container's state.
+pub(crate) fn agent(
+    filter: &LinuxSeccomp,
+    socket: UnixStream,
+    proc: &OwnedFd,
+    state: &[u8],
+) -> Result<Agent> {
     // As the host counts: whoever mounted this procfs sees us by that number.
     let pid = readlinkat(proc, "self").doing(|| "find this process's ID".into())?;
     let pid: i32 = pid.to_str().and_then(|pid| pid.parse().ok()).unwrap_or_default();
@@ -73,7 +84,7 @@ pub(crate) fn agent(filter: &LinuxSeccomp, proc: &OwnedFd, state: &[u8]) -> Resu
         "metadata": filter.listener_metadata().clone().unwrap_or_default(),
         "state": state,
     });
-    Ok(Some(Agent { socket, message: message.to_string().into_bytes() }))
+    Ok(Agent { socket, message: message.to_string().into_bytes() })
 }
 
 impl Agent {
