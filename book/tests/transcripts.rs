@@ -49,7 +49,9 @@ fn main() {
             let outcomes = Outcomes::default();
             for block in session.iter().filter(|block| matches!(block.kind, Kind::Run | Kind::Setup)) {
                 let (session, outcomes, line) = (Arc::clone(&session), Arc::clone(&outcomes), block.line);
-                let title: &'static str = format!("{name}.md:{line}").leak();
+                // Told by its name, so that the virtual machine of tests/vm/run.sh can run these alone.
+                let version = if block.needs.iter().any(|need| need == "v2") { "_on_v2" } else { "" };
+                let title: &'static str = format!("{name}.md:{line}{version}").leak();
                 let name = name.clone();
                 cases.push(Case::new(title, &needs(block), move || {
                     let mut outcomes = outcomes.lock().expect("no panic while it is held");

@@ -1,10 +1,10 @@
 #!/bin/sh
 # run.sh [PACKAGE...] - the packages' tests as root on pure cgroup v2, in a virtual machine. By default those of namespaces and
-# cgroups, and the engine's tests that depend on control groups (limits, crash).
+# cgroups, the engine's tests that depend on control groups (limits, crash), and what the book types on this version.
 #
 # Left out, unless TEU_VM_ALL is set: the peers (docker's, podman's and containerd's own programs take most of the time here, and
-# what they ask of the runtime is the same on both versions). Not run here at all: the layers, the builder, the registry and the
-# book, which know no control groups; the long soak; what needs a network.
+# what they ask of the runtime is the same on both versions). Not run here at all: the layers, the builder and the registry,
+# which know no control groups; the long soak; what needs a network.
 #
 # Most machines have either version of control groups, and what is written for the other one stays untested there. So
 # this builds the tests here, boots Debian's own kernel under qemu (in software: /dev/kvm is not needed), and runs them
@@ -32,7 +32,7 @@ done
 [ -n "$version" ] || skip "a kernel with its modules in /boot and /lib/modules (package linux-image-amd64)"
 
 # Built here, where the compiler is fast. cargo names each test program in a line of JSON.
-[ $# -gt 0 ] || set -- namespaces cgroups
+[ $# -gt 0 ] || set -- namespaces cgroups book
 # All are asked for, as `cargo test` does it: for a few packages alone it would compile the libraries once more, with fewer features.
 built=$(cargo test --workspace --no-run --message-format=json | grep '"profile":{[^}]*"test":true')
 # Of a package, those whose name has this in it.
@@ -41,7 +41,9 @@ programs() {
 }
 tests=
 for package in "$@"; do
-    tests="$tests $(programs "$package")"
+    # Of the book, only its transcripts are about this machine.
+    only=$([ "$package" != book ] || echo transcripts)
+    tests="$tests $(programs "$package" "$only")"
     [ "$package" != cgroups ] || tests="$tests $(programs teu limits) $(programs teu crash)"
 done
 [ -n "${TEU_VM_ALL:-}" ] || tests=$(echo "$tests" | tr ' ' '\n' | grep -v /peers-)
@@ -106,7 +108,8 @@ for test in $tests; do
     echo "== $test, on cgroup v2"
     # Cargo runs a package's tests in its directory, and so do we.
     begun=$(cut -d. -f1 /proc/uptime)
-    $test --color never || failed=$((failed + 1))
+    some=$(case $test in */transcripts-*) echo _on_v2 ;; esac)
+    $test --color never $some || failed=$((failed + 1))
     echo "== took $(($(cut -d. -f1 /proc/uptime) - begun)) s"
 done
 # The tests' verdict is the exit status of qemu: its debug port takes a byte and ends the machine with twice that, plus one.

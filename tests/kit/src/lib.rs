@@ -15,7 +15,7 @@
 //! ```
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::LazyLock};
 
 /// Something that a test needs of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,11 +43,7 @@ impl Need {
         let there = match self {
             Need::Root => is_root(),
             Need::OrdinaryUser => !is_root(),
-            Need::UserNamespaces => std::process::Command::new("unshare")
-                .args(["--user", "--map-root-user", "true"])
-                .stderr(std::process::Stdio::null())
-                .status()
-                .is_ok_and(|s| s.success()),
+            Need::UserNamespaces => *USER_NAMESPACES,
             Need::CgroupV1 => {
                 is_root() && std::path::Path::new("/sys/fs/cgroup/memory/cgroup.procs").exists()
             }
@@ -68,6 +64,14 @@ impl Need {
         })
     }
 }
+
+/// Tried once: a program of many tests asks for each of them.
+static USER_NAMESPACES: LazyLock<bool> = LazyLock::new(|| {
+    let mut unshare = std::process::Command::new("unshare");
+    let tried =
+        unshare.args(["--user", "--map-root-user", "true"]).stderr(std::process::Stdio::null()).status();
+    tried.is_ok_and(|status| status.success())
+});
 
 /// One test.
 pub struct Case {
