@@ -5,7 +5,7 @@ use anyhow::{Result, anyhow};
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 
 /// Names that have no honest use in a function of a container engine, and what they do.
-const NAMES: [(&str, &str); 8] = [
+const NAMES: [(&str, &str); 9] = [
     ("include", "puts another file into the program"),
     ("include_str", "reads a file while the program is compiled"),
     ("include_bytes", "reads a file while the program is compiled"),
@@ -14,6 +14,7 @@ const NAMES: [(&str, &str); 8] = [
     ("global_asm", "is machine code"),
     ("naked_asm", "is machine code"),
     ("macro_rules", "can hide what is written"),
+    ("macro", "can hide what is written"),
 ];
 
 /// Attributes that change nothing but warnings, and what is derived.
@@ -41,7 +42,11 @@ fn look(tokens: TokenStream) -> Result<()> {
                     return Err(anyhow!("`{name}` {does}"));
                 }
                 match name {
-                    "env" if is(next, '!') => return Err(anyhow!("`env!` reads the grader's environment")),
+                    "env"
+                        if is(next, '!') || matches!(next, Some(TokenTree::Ident(word)) if word == "as") =>
+                    {
+                        return Err(anyhow!("`env!` reads the grader's environment"));
+                    }
                     "mod" => return Err(anyhow!("`mod` can name another file")),
                     "extern" if !function(&tokens[n + 1..]) => {
                         return Err(anyhow!(
@@ -98,6 +103,17 @@ mod tests {
             "macro_rules! m { ($a:ident) => { $a!(\"x\") } }",
             "vec![option_env!(\"HOME\")]",
             "env!(\"CARGO_MANIFEST_DIR\")",
+            "use std::env as honest; honest!(\"HOME\")",
+            "use std::{env as honest, fs}; honest!(\"HOME\")",
+            "std::r#env!(\"HOME\")",
+            "use std::{include_str as honest}; honest!(\"x\")",
+            "#[doc = include_str!(\"x\")] fn f() {}",
+            "#[derive(Parser)] struct S { #[arg(default_value = \"x\")] s: String }",
+            "#[derive(Deserialize)] struct S { #[serde(default = \"x\")] s: String }",
+            "#[tokio::main] async fn f() {}",
+            "#![recursion_limit = \"1000000\"]",
+            "use core::arch::global_asm as honest; honest!(\"nop\")",
+            "macro m($a:ident) { $a!(\"x\") }",
             "unsafe { std::arch::asm!(\"nop\") }",
             "#[path = \"x.rs\"] struct S;",
             "#[cfg_attr(all(), path = \"x\")] struct S;",

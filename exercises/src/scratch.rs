@@ -1,6 +1,6 @@
 //! Where the grader builds: one tree for all answers, so that only what differs is compiled.
 
-use crate::{source, tree};
+use crate::{sandbox, source, tree};
 use anyhow::{Context, Result};
 use nix::{
     fcntl::{OFlag, open},
@@ -87,7 +87,11 @@ impl Scratch {
         } else {
             command.current_dir(tree);
         }
-        let output = command.output().context("cargo does not start")?;
+        let output = if alone {
+            sandbox::compile(&mut command)?
+        } else {
+            command.output().context("cargo does not start")?
+        };
         if !output.status.success() {
             return Ok(Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
         }

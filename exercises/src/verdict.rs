@@ -32,8 +32,31 @@ impl Verdict {
 
     /// A failure.
     pub fn failed(expected: impl Into<String>, seen: impl Into<String>, hint: impl Into<String>) -> Verdict {
-        Verdict::Failed(Finding { expected: expected.into(), seen: seen.into(), hint: hint.into() })
+        let text = |text: String| printable(&text);
+        Verdict::Failed(Finding {
+            expected: text(expected.into()),
+            seen: text(seen.into()),
+            hint: text(hint.into()),
+        })
     }
+}
+
+/// Text that may be a stranger's, for a terminal: what would move the cursor, change a title or turn the reading direction is
+/// shown as its number instead of done.
+pub fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\t' => out.push(c),
+            // The marks and brackets of direction: what they hide is not what is read (CVE-2021-42574).
+            '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                out.extend(c.escape_unicode());
+            }
+            c if c.is_control() => out.extend(c.escape_unicode()),
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 impl fmt::Display for Verdict {
@@ -53,4 +76,21 @@ impl fmt::Display for Verdict {
 
 fn indent(text: &str) -> String {
     text.trim_end().replace('\n', "\n             ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_stranger_wrote_moves_no_cursor() {
+        let said = "it said: \u{1b}]0;passed\u{7}\u{1b}[2J\u{9b}1A\r\u{202e}dessap\u{0}\u{7f} ü\n\tnext";
+        let shown = Verdict::failed("a", said, "b").to_string();
+        assert!(shown.chars().all(|c| matches!(c, '\n' | '\t') || !c.is_control()), "{shown:?}");
+        assert!(
+            shown.contains("\\u{1b}]0;passed\\u{7}")
+                && shown.contains("\\u{202e}dessap")
+                && shown.contains(" ü")
+        );
+    }
 }

@@ -4,7 +4,7 @@
 use crate::{FAULT, NOT_YET};
 use anyhow::{Context, Result, bail};
 use comfy_table::{Table, presets};
-use lab::{course, files};
+use lab::{course, files, verdict::printable};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeSet,
@@ -191,7 +191,7 @@ fn grade(submission: &Submission, results: &Path) -> Result<Value> {
         Ok(row) if status.code().is_some_and(|c| c != i32::from(FAULT)) => Ok(row),
         _ => {
             let last = complained.lines().rfind(|l| !l.trim().is_empty()).unwrap_or("it said nothing");
-            Ok(broken(format!("its grader ended with {status}: {}", last.trim())))
+            Ok(broken(printable(&format!("its grader ended with {status}: {}", last.trim()))))
         }
     }
 }

@@ -37,9 +37,7 @@ pub(super) fn apply() -> io::Result<()> {
         (Resource::RLIMIT_CPU, CPU),
     ];
     for (resource, most) in limits {
-        let (_, hard) = nix::sys::resource::getrlimit(resource)?;
-        // A hard limit is never raised: that would need CAP_SYS_RESOURCE.
-        setrlimit(resource, most.min(hard), most.min(hard))?;
+        lower(resource, most, most)?;
     }
     for capability in DROPPED {
         // SAFETY: prctl(2) with numbers only.
@@ -50,6 +48,21 @@ pub(super) fn apply() -> io::Result<()> {
         }
     }
     no_disks()
+}
+
+/// Sets a limit, if it is below the one that there is.
+pub(super) fn lower(resource: Resource, soft: u64, hard: u64) -> io::Result<()> {
+    let (_, now) = nix::sys::resource::getrlimit(resource)?;
+    // A hard limit is never raised: that would need CAP_SYS_RESOURCE.
+    Ok(setrlimit(resource, soft.min(now), hard.min(now))?)
+}
+
+/// Closes, when a program is executed, what this process holds open beside its three: also what the grader itself was started
+/// with, a terminal or a pipe of somebody's.
+pub(super) fn close_the_rest() -> io::Result<()> {
+    // SAFETY: close_range(2) with numbers only.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -7,15 +7,21 @@
 //! | a room ([`room`]) for each check: its own root | the course, the reference, the reader's own tree, docker's sockets and the peers are not there |
 //! | new network, IPC and UTS namespaces for each check | there is loopback, and no way out |
 //! | limits ([`limits`]) on memory, files, processes; no modules, clocks, disks | |
+//! | a keeper ([`keeper`]) for each check | it ends with the grader, whatever it does to stay |
+//! | limits on the compiler ([`compile`]) too | an answer that is never compiled to its end is an answer |
 //!
 //! The grader sits in the check's network, IPC, UTS and control group namespaces too, and looks at its processes and
 //! mounts from outside, by `/proc`.
 
+mod compiler;
 mod groups;
+mod keeper;
 mod limits;
 mod room;
 
 use anyhow::{Context, Result, anyhow, bail};
+pub use compiler::compile;
+use keeper::Keeper;
 use nix::{
     errno::Errno,
     fcntl::OFlag,
@@ -23,6 +29,7 @@ use nix::{
     sched::{CloneFlags, setns, unshare},
     sys::{
         signal::{SigSet, Signal, kill},
+        socket::{AddressFamily, SockFlag, SockType, socketpair},
         wait::waitpid,
     },
     unistd::{ForkResult, Pid, fork, getegid, geteuid, pipe2},
@@ -127,8 +134,10 @@ pub struct Sandbox {
     first: Pid,
     /// Its mount namespace.
     mounts: Arc<File>,
-    /// As long as this end of the pipe is open, the first process lives: so it does not outlive the grader.
+    /// As long as this end is open, the first process lives: so it does not outlive the grader.
     _life: OwnedFd,
+    /// Nor does it if somebody has hold of it.
+    keeper: Option<Keeper>,
     /// The check's directory, a small file system of its own.
     files: PathBuf,
     /// What it is in.
@@ -162,8 +171,9 @@ impl Sandbox {
                 .with_context(|| format!("find the check's {kind} namespace"))
         };
         let (mounts, pids) = (Arc::new(ns("mnt")?), ns("pid")?);
+        let keeper = Some(Keeper::of(first)?);
         HERE.with_borrow_mut(|here| *here = Some((first.as_raw(), pids)));
-        Ok(Sandbox { first, mounts, _life: life, files, _base: base, program: inside })
+        Ok(Sandbox { first, mounts, _life: life, keeper, files, _base: base, program: inside })
     }
 
     /// The check's directory, at the same path inside and outside.
@@ -192,6 +202,7 @@ impl Sandbox {
             command.pre_exec(move || {
                 setns(&*mounts, CloneFlags::CLONE_NEWNS)?;
                 nix::unistd::chdir(&dir)?;
+                limits::close_the_rest()?;
                 limits::apply()
             });
         }
@@ -204,6 +215,7 @@ impl Drop for Sandbox {
         HERE.with_borrow_mut(|here| *here = None);
         // With the first process of its pid namespace every other ends, and the kernel reaps them (pid_namespaces(7)).
         let _ = kill(self.first, Signal::SIGKILL);
+        drop(self.keeper.take());
         let _ = waitpid(self.first, None);
         // What it held mounted is gone with the last process in its mount namespace.
         unmount(&self.files);
@@ -236,9 +248,11 @@ pub fn orphans() -> Vec<i32> {
         .unwrap_or_default()
 }
 
-/// The first process of a new pid namespace, in a room. It waits for the end of the pipe.
+/// The first process of a new pid namespace, in a room. It waits for the other end to close.
 fn first_process(room: &Room) -> Result<(Pid, OwnedFd)> {
-    let (life, hold) = pipe2(OFlag::O_CLOEXEC).context("make a pipe")?;
+    // Of a pipe, its process's `/proc/1/fd` would give the reader's code an end to hold open; a socket cannot be opened there.
+    let (life, hold) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)
+        .context("make a pair of sockets")?;
     let (said, say) = pipe2(OFlag::O_CLOEXEC).context("make a pipe")?;
     let forked = std::thread::scope(|threads| {
         let start = || {

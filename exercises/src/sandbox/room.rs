@@ -4,11 +4,15 @@
 use super::{NONE, PROGRAMS};
 use anyhow::{Context, Result, bail};
 use nix::{
+    fcntl::{OFlag, open},
     libc,
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
-    sys::signal::{SigHandler, Signal, signal},
-    unistd::{chdir, close, dup2_stdin, execve, pivot_root, write},
+    sys::{
+        signal::{SigHandler, Signal, signal},
+        stat::Mode,
+    },
+    unistd::{chdir, close, dup2_stderr, dup2_stdin, dup2_stdout, execve, pivot_root, write},
 };
 use std::{
     ffi::CString,
@@ -72,7 +76,10 @@ impl Room {
         // SAFETY: no handler is installed.
         let ignored = unsafe { signal(Signal::SIGCHLD, SigHandler::SigIgn) };
         let moved = ignored.and_then(|_| dup2_stdin(life)).and_then(|()| close(hold.as_raw_fd()));
-        if moved.is_ok() {
+        // What is the grader's output must not be had by /proc/1/fd.
+        let silent = moved.and_then(|()| open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()));
+        let silent = silent.and_then(|null| dup2_stdout(&null).and_then(|()| dup2_stderr(&null)));
+        if silent.is_ok() && super::limits::close_the_rest().is_ok() {
             // The other descriptors close on exec, `say` among them: that is the word that it lives. A program of the host's
             // sees to it that its memory and its /proc/1/exe tell nothing of the grader.
             let _ = execve(c"/bin/cat", &[c"cat"], &[] as &[CString; 0]);
