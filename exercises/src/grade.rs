@@ -23,6 +23,8 @@ pub struct Row {
     pub seed: u64,
     /// How long it took.
     pub took: Duration,
+    /// Of that, compiling.
+    pub building: Duration,
 }
 
 impl Row {
@@ -51,9 +53,7 @@ impl Grade {
     ) -> Result<Grade> {
         let mut rows = Vec::new();
         for exercise in course::ALL {
-            let began = Instant::now();
             let row = row(judge, cache, dir, exercise)?;
-            let row = Row { took: began.elapsed(), ..row };
             told(&row);
             rows.push(row);
         }
@@ -78,6 +78,7 @@ impl Grade {
 
 /// Judges one exercise of a workspace. A workspace without the function is a finding, not an end.
 pub fn row(judge: &Judge, cache: Option<&Cache>, dir: &Path, exercise: &'static Exercise) -> Result<Row> {
+    let began = Instant::now();
     let judged = match tree::answer(dir, exercise) {
         Ok(bodies) => match cache.and_then(|c| c.find(exercise, &bodies)) {
             Some(judged) => judged,
@@ -99,5 +100,6 @@ pub fn row(judge: &Judge, cache: Option<&Cache>, dir: &Path, exercise: &'static 
             building: Duration::ZERO,
         },
     };
-    Ok(Row { exercise, verdict: judged.verdict, seed: judged.seed, took: judged.building })
+    let Judged { verdict, seed, building } = judged;
+    Ok(Row { exercise, verdict, seed, took: began.elapsed(), building })
 }

@@ -154,7 +154,7 @@ fn members(group: &Path) -> Vec<i32> {
 
 impl Drop for Groups {
     fn drop(&mut self) {
-        let end = Instant::now() + Duration::from_secs(5);
+        let end = Instant::now() + crate::run::limit(Duration::from_secs(5));
         while !self.there().is_empty() && Instant::now() < end {
             self.thaw();
             for at in self.there() {

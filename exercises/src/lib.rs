@@ -17,6 +17,7 @@
 //! | [`sandbox`] | where it runs |
 //! | [`facts`] | what the kernel shows of a process |
 //! | [`groups`] | what it shows of a control group |
+//! | [`order`] | in which order a program syncs and renames |
 //! | [`stage`] | files that look like control groups, of a version that this machine may not have |
 //! | [`neighbour`] | a process in namespaces of its own, to be joined |
 //! | [`fence`] | namespaces around what the reader wrote, so that its mistakes stay inside |
@@ -46,6 +47,7 @@ pub mod judge;
 pub mod module;
 pub mod mutants;
 pub mod neighbour;
+pub mod order;
 pub mod progress;
 pub mod refuse;
 pub mod report;

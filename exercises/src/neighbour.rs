@@ -40,7 +40,7 @@ impl Neighbour {
         let shell = sandbox::spawn(&mut command).context("start a process in new namespaces")?;
         let mut neighbour = Neighbour { shell, pid: 0 };
         let start = Instant::now();
-        while start.elapsed() < Duration::from_secs(5) {
+        while start.elapsed() < crate::run::limit(Duration::from_secs(5)) {
             let ready = |pid: &i32| facts::status(*pid, "Name").as_deref() == Some("cat");
             if let Some(pid) = facts::children(neighbour.shell.id() as i32).into_iter().find(ready) {
                 neighbour.pid = pid;

@@ -15,7 +15,16 @@ use std::{
 };
 
 /// How long a check may take.
-pub const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// As many times as long as this says, on a machine that is that much slower: one in software, for instance.
+const SLOW: &str = "TEU_LAB_SLOW";
+
+/// A time of a check, on this machine.
+pub fn limit(usual: Duration) -> Duration {
+    let times = std::env::var(SLOW).ok().and_then(|times| times.parse::<u32>().ok()).unwrap_or(1);
+    usual * times.clamp(1, 100)
+}
 
 /// A program that runs. Dropped, it and its process group are killed.
 pub struct Running {
@@ -72,7 +81,7 @@ impl Running {
 
     /// Looks until `fact` gives something, or the program ends, or its time is over.
     pub fn watch<T>(&mut self, mut fact: impl FnMut(i32) -> Option<T>) -> Result<Option<T>> {
-        while self.started.elapsed() < LIMIT {
+        while self.started.elapsed() < limit(LIMIT) {
             if let Some(found) = fact(self.pid()) {
                 return Ok(Some(found));
             }
@@ -107,7 +116,7 @@ impl Running {
         let stdout = read(self.child.stdout.take().map(|p| Box::new(p) as _));
         let stderr = read(self.child.stderr.take().map(|p| Box::new(p) as _));
         let mut status = None;
-        while status.is_none() && self.started.elapsed() < LIMIT {
+        while status.is_none() && self.started.elapsed() < limit(LIMIT) {
             status = self.child.try_wait()?;
             // The standard library has no wait with a limit.
             std::thread::sleep(Duration::from_millis(5));
@@ -133,7 +142,7 @@ fn end_orphans() {
     let begun = Instant::now();
     loop {
         let orphans = sandbox::orphans();
-        if orphans.is_empty() || begun.elapsed() > LIMIT {
+        if orphans.is_empty() || begun.elapsed() > limit(LIMIT) {
             return;
         }
         for pid in orphans.into_iter().map(Pid::from_raw) {

@@ -109,7 +109,7 @@ impl Drop for Server {
 }
 
 fn serve(stream: TcpStream, asked: &Mutex<Vec<Request>>, answer: &dyn Fn(&Request) -> Answer) -> Result<()> {
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.set_read_timeout(Some(crate::run::limit(Duration::from_secs(10))))?;
     let mut from = BufReader::new(&stream);
     let request = read(&mut from)?;
     asked.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
@@ -161,7 +161,7 @@ pub fn ask(
     body: &[u8],
 ) -> Result<Answer> {
     let stream = TcpStream::connect(to).with_context(|| format!("connect to {to}"))?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.set_read_timeout(Some(crate::run::limit(Duration::from_secs(5))))?;
     let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {to}\r\nconnection: close\r\n");
     head += &format!("content-length: {}\r\n", body.len());
     for (name, value) in headers {

@@ -57,6 +57,8 @@ pub(crate) fn check(dir: &Path, e: &'static Exercise, seed: Option<u64>) -> Resu
 pub(crate) fn tell(dir: &Path, row: &Row) -> Result<()> {
     let e = row.exercise;
     println!("{}: {}", e.id, row.verdict);
+    let looking = row.took.saturating_sub(row.building).as_secs_f64();
+    println!("  took       {:.1}s to compile, {looking:.1}s to look", row.building.as_secs_f64());
     match &row.verdict {
         Verdict::Passed => {
             let mut progress = Progress::read(dir)?;

@@ -315,7 +315,7 @@ fn daemon(
         })?;
         let Some(mut stream) = next else { return Ok(0) };
         stream.set_nonblocking(false)?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.set_read_timeout(Some(crate::run::limit(Duration::from_secs(5))))?;
         // A client that ends in the middle has said why.
         let Ok(request) = wire::read(&mut BufReader::new(&stream)) else { continue };
         let path = request.path.split('?').next().unwrap_or_default();

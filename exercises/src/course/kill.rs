@@ -194,7 +194,7 @@ fn end_of_group(case: &Case, v2: bool) -> Result<Option<Verdict>> {
     let (directories, lives) = (groups.there(), stranger.lives());
     // What was killed may take a moment to die; what was not killed does not die at all.
     let since = Instant::now();
-    while !groups.processes().is_empty() && since.elapsed() < Duration::from_secs(1) {
+    while !groups.processes().is_empty() && since.elapsed() < run::limit(Duration::from_secs(1)) {
         std::thread::sleep(Duration::from_millis(5));
     }
     let left = groups.processes();

@@ -2,15 +2,17 @@
 
 use super::{
     Answer, Case, Exercise, Wrong,
-    tool::{Service, serve},
+    tool::{Service, serve_in_order},
 };
 use crate::{
     image::{self, Layout, Tar},
+    order::{Identity, Order, Step},
     verdict::Verdict,
     wire,
 };
 use anyhow::{Context, Result};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use std::os::unix::fs::MetadataExt;
 
 pub(super) const EXERCISE: Exercise = Exercise {
     id: "layers/store",
@@ -26,7 +28,7 @@ pub(super) const EXERCISE: Exercise = Exercise {
            media type, size, digest. The store's lock is held, shared, while a name changes.",
     invariants: &[
         "a name in blobs/ is the digest of the bytes that it names, whatever the one who sent them said",
-        "nobody ever sees half a blob in blobs/, also if the power goes: data first (fsync), then the name",
+        "nobody ever sees half a blob in blobs/, also if the power goes: data first (fsync), then the name, then its directory",
         "what is refused leaves nothing behind",
     ],
     predict: "two processes store the same blob at the same moment. Which of them must give way?",
@@ -75,6 +77,38 @@ pub(super) const EXERCISE: Exercise = Exercise {
             told: "written in place",
         },
         Wrong {
+            name: "the file is not synced",
+            answer: Answer::Change(
+                "layers::store::Ingest::commit",
+                "self.file.sync_all().doing(doing)?;",
+                "",
+            ),
+            told: "not synced before",
+        },
+        Wrong {
+            name: "the file is synced when it has its name",
+            answer: Answer::Change(
+                "layers::store::Ingest::commit",
+                "self.file.sync_all().doing(doing)?;
+        {
+            // Against a collect that would take it for old: same name, same bytes, so replacing is no harm.
+            let _lock = self.store.lock(FlockArg::LockShared)?;
+            fs::rename(&self.path, &path).doing(doing)?;
+        }",
+                "{
+            let _lock = self.store.lock(FlockArg::LockShared)?;
+            fs::rename(&self.path, &path).doing(doing)?;
+        }
+        self.file.sync_all().doing(doing)?;",
+            ),
+            told: "synced only afterwards",
+        },
+        Wrong {
+            name: "the directory is not synced",
+            answer: Answer::Change("layers::store::Ingest::commit", "sync_dir(dir)?;", ""),
+            told: "its directory is not synced",
+        },
+        Wrong {
             name: "sha512 is believed",
             answer: Answer::Change(
                 "layers::store::Ingest::commit",
@@ -106,7 +140,8 @@ pub(super) const EXERCISE: Exercise = Exercise {
 
 fn check(case: &Case) -> Result<Verdict> {
     let layout = Layout::make(&case.dir.join("store"))?;
-    let service = match serve(case, &["serve", "--store", "store", "--listen", "127.0.0.1:0"])? {
+    let (service, order) = serve_in_order(case, &["serve", "--store", "store", "--listen", "127.0.0.1:0"])?;
+    let service = match service {
         Ok(service) => service,
         Err(verdict) => return Ok(verdict),
     };
@@ -122,13 +157,21 @@ fn check(case: &Case) -> Result<Verdict> {
         return Ok(Verdict::failed("a blob can be stored", ended.tell(), "the function is still empty"));
     }
     // A server that answers nothing has failed the learner's function, not the check.
-    Ok(verdict.unwrap_or_else(|error| {
+    let verdict = verdict.unwrap_or_else(|error| {
         Verdict::failed(
             "the registry answers an upload",
             format!("{error:#}; {}", ended.tell()),
             "does the function panic?",
         )
-    }))
+    });
+    Ok(match (verdict, order) {
+        (Verdict::Passed, Some(order)) => synced(&layout, &order).unwrap_or(Verdict::Passed),
+        (Verdict::Passed, None) => Verdict::NotChecked(
+            "whether a blob is synced before it has its name: this kernel does not tell of system calls (seccomp_unotify(2))"
+                .into(),
+        ),
+        (verdict, _) => verdict,
+    })
 }
 
 fn uploads(case: &Case, layout: &Layout, service: &Service, seen: &Inotify) -> Result<Verdict> {
@@ -199,6 +242,49 @@ fn uploads(case: &Case, layout: &Layout, service: &Service, seen: &Inotify) -> R
         ));
     }
     described(case, layout, service)
+}
+
+/// Data, name, directory: what reaches the disk in another order can be half there after a power cut.
+fn synced(layout: &Layout, order: &Order) -> Option<Verdict> {
+    let steps = order.steps();
+    let failed = |seen: String, hint: &str| {
+        let expected =
+            "a blob's bytes are on the disk before its name, and its name before anybody is told of it";
+        Some(Verdict::failed(expected, seen, hint))
+    };
+    let of = |file: Identity| move |step: &Step| *step == Step::SyncedAll || *step == Step::Synced(file);
+    let mut blobs = 0;
+    for (at, step) in steps.iter().enumerate() {
+        let Step::Named(file, to) = step else { continue };
+        // blobs/<algorithm>/<hash>, however the program says it.
+        let mut up = to.iter().rev();
+        let (Some(name), Some(algorithm), Some(below)) = (up.next(), up.next(), up.next()) else { continue };
+        if below != "blobs" {
+            continue;
+        }
+        blobs += 1;
+        let name = format!("{}/{}", algorithm.display(), name.display());
+        if !steps[..at].iter().any(of(*file)) {
+            let after = steps[at..].iter().any(of(*file));
+            let when = if after { "; it was synced only afterwards" } else { "" };
+            return failed(
+                format!("the file became blobs/{name}, and it was not synced before{when}"),
+                "File::sync_all first: rename(2) promises nothing about the bytes",
+            );
+        }
+        let dir = layout.blobs().with_file_name(algorithm);
+        let dir = std::fs::metadata(dir).ok().map(|m| (m.dev(), m.ino()));
+        if !steps[at..].iter().any(of(dir)) {
+            return failed(
+                format!("the file became blobs/{name}, and its directory is not synced after that"),
+                "a name is an entry in a directory, and that has to reach the disk too: sync_dir",
+            );
+        }
+    }
+    match blobs {
+        0 => failed("the kernel saw no rename into blobs".into(), "how does the file get its name?"),
+        _ => None,
+    }
 }
 
 /// What a commit says of a blob ends up in index.json, if the blob is a manifest.

@@ -2,6 +2,7 @@
 
 use super::Case;
 use crate::{
+    order::{self, Order},
     run::{self, Ended, Running},
     verdict::Verdict,
     wire,
@@ -41,9 +42,21 @@ pub(super) struct Service {
     pub(super) address: SocketAddr,
 }
 
-/// Starts a program that is to listen on a loopback port; the other result is why it does not.
-pub(super) fn serve(case: &Case, arguments: &[&str]) -> Result<Result<Service, Verdict>> {
-    let mut running = run::start(case.command().args(arguments))?;
+/// Starts a program that is to listen on a loopback port; the other result is why it does not. The kernel tells in which order
+/// it syncs and renames; nothing where it cannot.
+pub(super) fn serve_in_order(
+    case: &Case,
+    arguments: &[&str],
+) -> Result<(Result<Service, Verdict>, Option<Order>)> {
+    let mut command = case.command();
+    command.args(arguments);
+    let listening = order::listen(&mut command)?;
+    let running = run::start(&mut command)?;
+    let order = listening.begin()?;
+    Ok((listens(running)?, order))
+}
+
+fn listens(mut running: Running) -> Result<Result<Service, Verdict>> {
     match running.watch(wire::listening)? {
         Some(address) => Ok(Ok(Service { running, address })),
         None => Ok(Err(unwell("the program listens", &running.end()?, "does it end before it listens?"))),

@@ -158,6 +158,7 @@ mod tests {
             verdict,
             seed: u64::MAX,
             took: Duration::from_millis(1234),
+            building: Duration::from_millis(1000),
         };
         let bad = Verdict::failed(
             "a <root>",

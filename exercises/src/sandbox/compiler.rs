@@ -8,11 +8,7 @@ use nix::{
     libc,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sched::{CloneFlags, unshare},
-    sys::{
-        prctl,
-        resource::{Resource, setrlimit},
-        signal::Signal,
-    },
+    sys::{prctl, resource::Resource, signal::Signal},
     unistd::Pid,
 };
 use std::{
@@ -57,12 +53,15 @@ pub fn compile(command: &mut Command) -> Result<Output> {
         threads.spawn(run).join()
     });
     let mut output = output.unwrap_or_else(|_| Err(anyhow!("the thread that compiles has panicked")))?;
-    if !output.status.success() && ended_by_limit(&output.stderr) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() && ended_by_limit(&said) {
+        // Behind it stands the whole command, with this machine's paths.
+        let said = said.split("\nCaused by:").next().unwrap_or_default();
+        let gib = MEMORY >> 30;
         let told = format!(
-            "\nlab: the compiler was ended. It may compute for {cpu} seconds and have {} GiB of memory for one crate.\n",
-            MEMORY >> 30
+            "{said}\nthe compiler was ended: it may compute for {cpu} seconds and have {gib} GiB of memory for a crate\n"
         );
-        output.stderr.extend(told.bytes());
+        output.stderr = told.into_bytes();
     }
     Ok(output)
 }
@@ -78,10 +77,9 @@ fn bound(cpu: u64) -> io::Result<()> {
     limits.into_iter().try_for_each(|(resource, soft, hard)| limits::lower(resource, soft, hard))
 }
 
-/// Cargo tells by which signal a compiler ended; out of memory is an abort.
-fn ended_by_limit(said: &[u8]) -> bool {
-    let said = String::from_utf8_lossy(said);
+/// Cargo tells by which signal a compiler ended, some with their names; out of memory is an abort.
+fn ended_by_limit(said: &str) -> bool {
     [libc::SIGXCPU, libc::SIGKILL, libc::SIGABRT, libc::SIGXFSZ]
         .iter()
-        .any(|signal| said.contains(&format!("(signal: {signal}, ")))
+        .any(|n| said.contains(&format!("(signal: {n})")) || said.contains(&format!("(signal: {n}, ")))
 }
