@@ -155,7 +155,7 @@ fn run(request: &Request, doors: &Doors, agent: Option<UnixStream>, talk: &Talk)
     scheduling::affinity(process, false)?;
     fchdir(&doors.root).and_then(|()| chroot(".")).doing(|| "enter the container's root".into())?;
     if doors.others.contains(CloneFlags::CLONE_NEWUSER) {
-        identity::root_of_the_namespace(process)?;
+        identity::root_of_the_namespace(process, false)?;
     }
     let _ = sys::join_new_keyring();
     setsid().doing(|| "start a session".into())?;
@@ -173,7 +173,7 @@ fn run(request: &Request, doors: &Doors, agent: Option<UnixStream>, talk: &Talk)
         Some(terminal) => terminal::take(&terminal.slave)?,
         None => terminal::streams(request.stdio)?,
     }
-    identity::user(process, talk)?;
+    identity::user(process, false, talk)?;
     entered.or_else(|_| program::enter_directory(process.cwd()))?;
     let program = Program::find(process)?;
     let filter = filter.map(seccomp::compile).transpose()?.map(|f| f.tell(agent));

@@ -16,6 +16,9 @@ pub enum Error {
     /// The configuration asks for what cannot be; the sentence says what to change.
     #[error("{0}")]
     Invalid(String),
+    /// A hook failed.
+    #[error("{0}")]
+    Hook(String),
     /// The child reported this from inside its namespaces.
     #[error("{0}")]
     Inside(String),
@@ -40,6 +43,12 @@ impl Error {
             Error::Program { code, .. } => *code,
             _ => 1,
         }
+    }
+
+    /// As a frame of a conversation: a byte for what it is, and the message.
+    pub(crate) fn frame(&self) -> Vec<u8> {
+        let kind = if matches!(self, Error::Hook(_)) { 0 } else { self.exit_code() as u8 };
+        [&[kind], self.to_string().as_bytes()].concat()
     }
 
     /// The errno behind it, where there is one.

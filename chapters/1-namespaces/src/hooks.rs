@@ -28,7 +28,7 @@ use std::{
 pub fn run(kind: &str, hooks: &[Hook], state: &[u8]) -> Result<()> {
     hooks.iter().enumerate().try_for_each(|(number, hook)| {
         run_one(hook, state)
-            .map_err(|error| Error::Invalid(format!("error running {kind} hook #{number}: {error}")))
+            .map_err(|error| Error::Hook(format!("error running {kind} hook #{number}: {error}")))
     })
 }
 

@@ -17,11 +17,14 @@ use nix::{
 };
 use oci_spec::runtime::{LinuxCapabilities, LinuxCapabilitiesBuilder, Process};
 
+/// The annotation by which a container keeps the groups of its caller, with the value "1".
+pub(crate) const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
+
 /// Becomes uid and gid 0 of the user namespace that we are in: until then we are whoever we were
 /// outside, which mostly has no name in here, and nobody without a name may make a file. A namespace
 /// without a root of its own has at least the user of the process. (The capabilities stay: only who was
 /// root by name loses them by changing it, capabilities(7).)
-pub(crate) fn root_of_the_namespace(process: &Process) -> Result<()> {
+pub(crate) fn root_of_the_namespace(process: &Process, keep_groups: bool) -> Result<()> {
     let root = (Gid::from_raw(0), Uid::from_raw(0));
     let no_root = setresgid(root.0, root.0, root.0).and_then(|()| setresuid(root.1, root.1, root.1));
     match no_root {
@@ -31,11 +34,12 @@ pub(crate) fn root_of_the_namespace(process: &Process) -> Result<()> {
         }
         other => other.doing(|| "become root of the user namespace".into())?,
     }
-    no_groups(setgroups(&[])).doing(|| "drop the groups of outside".into())
+    let drop_groups = || no_groups(setgroups(&[])).doing(|| "drop the groups of outside".into());
+    if keep_groups { Ok(()) } else { drop_groups() }
 }
 
 /// Becomes the user of the process, keeping for now the capabilities to finish the job.
-pub(crate) fn user(process: &Process, talk: &Talk) -> Result<()> {
+pub(crate) fn user(process: &Process, keep_groups: bool, talk: &Talk) -> Result<()> {
     let user = process.user();
     let (uid, gid) = (Uid::from_raw(user.uid()), Gid::from_raw(user.gid()));
     let capabilities = wanted(process);
@@ -46,12 +50,14 @@ pub(crate) fn user(process: &Process, talk: &Talk) -> Result<()> {
         capability::keep_over_setuid()?;
     }
     let groups: Vec<Gid> = user.additional_gids().iter().flatten().map(|gid| Gid::from_raw(*gid)).collect();
-    // Always, also with none: the caller's groups must not come along (CVE-2022-36109).
-    let set = setgroups(&groups);
-    // An image's user has the primary group among the additional ones (as a guard, where they can be set).
-    let no_others = groups.iter().all(|group| *group == gid);
-    if no_others { no_groups(set) } else { set }
-        .doing(|| format!("set the additional groups {:?}", user.additional_gids()))?;
+    // Also with none, unless asked: the caller's groups must not come along (CVE-2022-36109).
+    if !keep_groups {
+        let set = setgroups(&groups);
+        // An image's user has the primary group among the additional ones (as a guard, where they can be set).
+        let no_others = groups.iter().all(|group| *group == gid);
+        if no_others { no_groups(set) } else { set }
+            .doing(|| format!("set the additional groups {:?}", user.additional_gids()))?;
+    }
     become_ids(uid, gid)?;
     if !uid.is_root() {
         capability::regain()?;

@@ -22,7 +22,7 @@ use nix::{
         prctl,
         stat::{Mode, umask},
     },
-    unistd::{sethostname, setsid},
+    unistd::{fchdir, sethostname, setsid},
 };
 use oci_spec::runtime::{Hook, Hooks, Linux, LinuxNamespaceType as Kind, Process, Root};
 use std::{
@@ -37,7 +37,9 @@ use std::{
 
 /// Never returns: ends in the program, or with a message to whoever waits for one.
 pub(crate) fn run(request: &Request, plan: &Plan, provided: Provided, talk: Talk) -> ! {
-    let Some(process) = request.spec.process() else { sys::exit_now(1) };
+    // Without one there will be no start: all that is made is the place for it.
+    let nothing = Process::default();
+    let process = request.spec.process().as_ref().unwrap_or(&nothing);
     let linux = request.spec.linux().as_ref();
     let Provided { idmapped, nodes, filter, agent } = provided;
     let init = Init { request, plan, idmapped, nodes, talk: &talk, process, linux };
@@ -66,7 +68,7 @@ struct Init<'a> {
 
 /// What is left to use once the process stands at the gate.
 struct Prepared {
-    program: Program,
+    program: Option<Program>,
     filter: Option<seccomp::Program>,
     terminal: Option<Terminal>,
     state: Vec<u8>,
@@ -85,7 +87,7 @@ impl Init<'_> {
         let (orders, state) = talk.wait_go()?;
         let root = self.find_root()?;
         if plan.has(Kind::User) {
-            identity::root_of_the_namespace(process)?;
+            identity::root_of_the_namespace(process, self.keeps_groups())?;
             talk.step("setresuid(2)", || "root of the user namespace".into());
         }
         // A cgroup namespace's root is the group of whoever makes it: it can be made only now.
@@ -129,11 +131,11 @@ impl Init<'_> {
             Some(terminal) => terminal::take(&terminal.slave)?,
             None => terminal::streams(request.stdio)?,
         }
-        identity::user(process, talk)?;
+        identity::user(process, self.keeps_groups(), talk)?;
         let user = process.user();
         talk.step("setresuid(2)", || format!("uid {}, gid {}", user.uid(), user.gid()));
         entered.or_else(|_| program::enter_directory(process.cwd()))?;
-        let program = Program::find(process)?;
+        let program = request.spec.process().as_ref().map(Program::find).transpose()?;
         descriptors::die_with_parent(orders)?;
         let asks = agent.is_some();
         let filter = filter.map(|f| f.tell(agent));
@@ -155,6 +157,12 @@ impl Init<'_> {
             needed.extend(fds.map(|fd| fd.as_raw_fd()));
         }
         needed
+    }
+
+    /// crun's annotation for those whose files are open to them by a group that has no name inside.
+    fn keeps_groups(&self) -> bool {
+        let annotations = self.request.spec.annotations().as_ref();
+        annotations.is_some_and(|all| all.get(identity::KEEP_GROUPS).is_some_and(|keep| keep == "1"))
     }
 
     /// Host and domain name. In the host's own namespace they would change the host's.
@@ -231,7 +239,8 @@ impl Init<'_> {
             talk.say(Word::Mounted, b"", None)?;
             talk.wait_go()?;
         }
-        // Their paths are the host's, their namespaces the container's.
+        // Their paths are the host's, their namespaces the container's; they begin in its root, as with runc.
+        fchdir(&root).doing(|| "enter the new root".into())?;
         hooks::run("createContainer", self.hooks(Hooks::create_container), state)?;
 
         // Now everything is where it belongs, and can be closed: settings, masks, read-only.
@@ -265,9 +274,7 @@ impl Init<'_> {
     fn finish(&self, prepared: Prepared) {
         let Ok(opener) = gate::wait(self.request.gate) else { return };
         let Err(error) = self.become_program(&prepared);
-        let mut frame = vec![error.exit_code() as u8];
-        frame.extend(error.to_string().bytes());
-        let _ = std::fs::File::from(opener).write_all(&frame);
+        let _ = std::fs::File::from(opener).write_all(&error.frame());
     }
 
     fn become_program(&self, prepared: &Prepared) -> Result<Infallible> {
@@ -282,6 +289,9 @@ impl Init<'_> {
             hook.set_env(Some(self.process.env().clone().unwrap_or_default()));
         }
         hooks::run("startContainer", &hooks, &prepared.state)?;
-        Err(prepared.program.exec())
+        let Some(program) = &prepared.program else {
+            return invalid("config.json has no process: say what to run, in process.args");
+        };
+        Err(program.exec())
     }
 }

@@ -70,21 +70,8 @@ pub fn check(spec: &Spec) -> Result<()> {
     if spec.root().is_none() {
         return invalid("config.json has no root: say where the root filesystem is, in root.path");
     }
-    let Some(process) = spec.process() else {
-        return invalid("config.json has no process: say what to run, in process.args");
-    };
-    if process.args().as_ref().is_none_or(Vec::is_empty) {
-        return invalid("process.args is empty: say what to run");
-    }
-    if !process.cwd().is_absolute() {
-        return invalid(format!("process.cwd {} is not absolute", process.cwd().display()));
-    }
-    if let Some(score) = process.oom_score_adj()
-        && !(-1000..=1000).contains(&score)
-    {
-        return invalid(format!("process.oomScoreAdj {score} is not between -1000 and 1000"));
-    }
-    check_rlimits(process)?;
+    // It is only required of who is to be started: a container may be made without (config.md, "Process").
+    spec.process().as_ref().map_or(Ok(()), check_process)?;
     let linux = spec.linux().as_ref();
     let kinds: Vec<Kind> = linux
         .and_then(|l| l.namespaces().as_ref())
@@ -98,6 +85,21 @@ pub fn check(spec: &Spec) -> Result<()> {
     check_needs(spec, linux, &kinds)?;
     check_domainname(spec, linux)?;
     linux.map_or(Ok(()), check_missing)
+}
+
+fn check_process(process: &Process) -> Result<()> {
+    if process.args().as_ref().is_none_or(Vec::is_empty) {
+        return invalid("process.args is empty: say what to run");
+    }
+    if !process.cwd().is_absolute() {
+        return invalid(format!("process.cwd {} is not absolute", process.cwd().display()));
+    }
+    if let Some(score) = process.oom_score_adj()
+        && !(-1000..=1000).contains(&score)
+    {
+        return invalid(format!("process.oomScoreAdj {score} is not between -1000 and 1000"));
+    }
+    check_rlimits(process)
 }
 
 /// Three numbers, of which the first is 1, and perhaps a suffix (SemVer 2.0.0).
@@ -185,7 +187,6 @@ mod tests {
             ("/ociVersion", json!("1.0"), "ociVersion"),
             ("/annotations", json!({"": "x"}), "a key is empty"),
             ("/root", Value::Null, "no root"),
-            ("/process", Value::Null, "no process"),
             ("/process/args", json!([]), "nothing to run|what to run"),
             ("/process/cwd", json!("here"), "not absolute"),
             ("/process/oomScoreAdj", json!(2000), "between -1000 and 1000"),

@@ -34,7 +34,7 @@ pub(crate) enum Word {
     Mounted = b'm',
     /// Child: all is done but exec. With the terminal's master, if there is one.
     Ready = b'r',
-    /// Child: this failed. Payload: the exit code, then the message.
+    /// Child: this failed. Payload: [`Error::frame`].
     Failed = b'f',
 }
 
@@ -151,9 +151,7 @@ impl Talk {
 
     /// Tells why all ends here.
     pub(crate) fn fail(&self, error: &Error) {
-        let mut frame = vec![error.exit_code() as u8];
-        frame.extend(error.to_string().bytes());
-        let _ = self.say(Word::Failed, &frame, None);
+        let _ = self.say(Word::Failed, &error.frame(), None);
     }
 
     // --- the parent's side ---
@@ -195,6 +193,7 @@ pub(crate) fn failure(frame: &[u8]) -> Error {
     let (code, text) = frame.split_first().unwrap_or((&1, b""));
     let message = String::from_utf8_lossy(text).into_owned();
     match *code {
+        0 => Error::Hook(message),
         code @ (126 | 127) => Error::Program { message, code: code.into() },
         _ => Error::Inside(message),
     }
@@ -240,6 +239,8 @@ mod tests {
         child.fail(&Error::Program { message: "not there".into(), code: 127 });
         let error = parent.until_ready("it").unwrap_err();
         assert_eq!((error.exit_code(), error.to_string().as_str()), (127, "not there"));
+        child.fail(&Error::Hook("it failed".into()));
+        assert!(matches!(parent.until_ready("it").unwrap_err(), Error::Hook(_)));
         child.fail(&Error::Invalid("no".into()));
         assert_eq!(parent.until_exec().unwrap_err().exit_code(), 1);
     }

@@ -18,7 +18,7 @@ impl Cgroup {
             if Path::new(below).components().any(|c| !matches!(c, Component::Normal(_))) {
                 return Err(Error::Path {
                     path: path.into(),
-                    why: "is a bad sub cgroup path: it leads out".into(),
+                    why: format!("is a bad sub cgroup path: {path} is not a sub cgroup path, it leads out"),
                 });
             }
             let wanted: Vec<&str> = controllers.split(',').filter(|c| !c.is_empty()).collect();
@@ -33,16 +33,16 @@ impl Cgroup {
             if let Some((_, group)) =
                 self.spare.iter().find(|(label, _)| wanted.iter().any(|n| label.contains(n)))
             {
-                let doing =
-                    format!("adding pid to a group below {}: no such file or directory", group.display());
+                let procs = group.join(below).join("cgroup.procs");
+                let doing = format!("adding pid to {}: no such file or directory", procs.display());
                 return Err(Error::Sys { doing, errno: Errno::ENOENT });
             }
             for group in &mut self.groups {
                 if wanted.is_empty() || wanted.iter().any(|name| has(group, name)) {
                     let to = group.path.join(below);
                     if !to.is_dir() {
-                        let doing =
-                            format!("adding pid to the group {}: no such file or directory", to.display());
+                        let procs = to.join("cgroup.procs");
+                        let doing = format!("adding pid to {}: no such file or directory", procs.display());
                         return Err(Error::Sys { doing, errno: Errno::ENOENT });
                     }
                     group.path = to;

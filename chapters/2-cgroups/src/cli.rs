@@ -1,21 +1,28 @@
 //! What may be typed: the command line of runc and crun, to the letter, so that whoever calls those can call this.
 
 use crate::{exec::Exec, limit::Limit, update::Update};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use std::{ffi::OsString, path::PathBuf};
 
 /// An OCI runtime, and control groups by hand.
 #[derive(Parser)]
-#[command(name = "cgroups", version = VERSION, subcommand_required = true)]
+#[command(name = "cgroups", version = VERSION, subcommand_required = true, disable_version_flag = true)]
 pub(crate) struct Cli {
+    /// Print the version, that of the specification, and what is built in
+    #[arg(id = "version", short = 'v', short_alias = 'V', long, action = ArgAction::Version)]
+    _version: Option<bool>,
     #[command(flatten)]
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
-/// dockerd reads these lines (`NAME version X`, `spec: Y`).
-const VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), "\nspec: 1.2.0");
+/// dockerd reads these lines (`NAME version X`, `spec: Y`), and scripts the last one, which is crun's.
+const VERSION: &str = concat!(
+    "version ",
+    env!("CARGO_PKG_VERSION"),
+    "\nspec: 1.2.0\n+SYSTEMD +SELINUX +APPARMOR +CAP +SECCOMP +EBPF"
+);
 
 /// Options that every command takes, before or after its name.
 #[derive(Args)]
@@ -196,6 +203,9 @@ pub(crate) struct Delete {
     /// Kill it first if it still runs; nothing to remove is no error
     #[arg(short, long)]
     pub(crate) force: bool,
+    /// The ID is a regular expression: all containers whose IDs it matches
+    #[arg(long)]
+    pub(crate) regex: bool,
     /// The container's ID
     pub(crate) id: String,
 }
@@ -246,7 +256,7 @@ struct Only<T: Args> {
 
 fn quick<T: Args>(name: &str, words: &[OsString], make: fn(T) -> Command) -> Option<Cli> {
     let Only { global, name: found, options } = Only::<T>::try_parse_from(words).ok()?;
-    (found == name).then(|| Cli { global, command: make(options) })
+    (found == name).then(|| Cli { _version: None, global, command: make(options) })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -329,6 +339,7 @@ mod tests {
             "kill --all web 9",
             "kill web SIGRTMIN+3 --all",
             "delete web --force",
+            "delete --force --regex web-.*",
             "ps --format json web",
             "ps web -ef",
             "update --resources - web",

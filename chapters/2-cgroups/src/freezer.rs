@@ -1,7 +1,14 @@
 //! Stopping a group where it is, and ending it.
 
-use crate::{Error, Result, cgroup::Cgroup, hierarchy::Version, plan::missing, setting::write, tree};
-use nix::sys::signal;
+use crate::{
+    Error, Result,
+    cgroup::Cgroup,
+    hierarchy::{self, Hierarchy, Version},
+    plan::missing,
+    setting::write,
+    tree,
+};
+use nix::{sys::signal, unistd::Pid};
 use std::{fs, path::PathBuf, time::Duration};
 
 impl Cgroup {
@@ -55,5 +62,20 @@ impl Cgroup {
             let _ = signal::kill(pid, signal::SIGKILL);
         }
         if held { self.freeze(false) } else { Ok(()) }
+    }
+}
+
+/// Takes a process out of a frozen v1 group into which somebody has moved it: it could not be killed there. (On v2 SIGKILL
+/// reaches the frozen.) The group and what else is in it are not ours to thaw.
+pub(crate) fn take_out(pid: Pid) -> Result<()> {
+    let freezer =
+        |tree: &Hierarchy| tree.version == Version::V1 && tree.controllers.iter().any(|c| c == "freezer");
+    let group = hierarchy::own_of(pid, freezer);
+    let state = group.and_then(|group| tree::text(&group.join("freezer.state")).ok());
+    match hierarchy::own_of(Pid::this(), freezer) {
+        Some(ours) if state.is_some_and(|state| state.trim() == "FROZEN") => {
+            write(&ours.join("cgroup.procs"), &pid.to_string())
+        }
+        _ => Ok(()),
     }
 }

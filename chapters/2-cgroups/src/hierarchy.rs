@@ -46,9 +46,14 @@ pub fn detect() -> Result<Vec<Hierarchy>> {
 
 /// The directory of the v2 group in which another process is now.
 pub(crate) fn unified_of(pid: Pid) -> Option<PathBuf> {
+    own_of(pid, |tree| tree.version == Version::V2)
+}
+
+/// The directory of its group in the first tree that is wanted.
+pub(crate) fn own_of(pid: Pid, wanted: impl Fn(&Hierarchy) -> bool) -> Option<PathBuf> {
     let mountinfo = tree::text(Path::new("/proc/self/mountinfo")).ok()?;
     let cgroup = tree::text(Path::new(&format!("/proc/{pid}/cgroup"))).ok()?;
-    parse(&mountinfo, &cgroup).into_iter().find(|t| t.version == Version::V2).map(|t| t.own)
+    parse(&mountinfo, &cgroup).into_iter().find(wanted).map(|t| t.own)
 }
 
 /// A mountinfo line is `ID parent dev ROOT POINT options [tags] - TYPE source SUPER-OPTIONS` (proc(5)).

@@ -36,10 +36,9 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code as u8),
         Err(error) => {
             log::error(&cli.global, &error);
-            let code = exit_code(&error);
             // runc's, so that a failure of ours is not taken for one of the command's.
-            let ours = code == 1 && matches!(cli.command, Command::Exec(_));
-            ExitCode::from(if ours { 255 } else { code })
+            let exec = matches!(cli.command, Command::Exec(_));
+            ExitCode::from(if exec { 255 } else { exit_code(&error) })
         }
     }
 }

@@ -30,7 +30,8 @@ pub(crate) fn command(global: &Global, command: &Command) -> Result<()> {
         Command::Start(Id { id }) => Ok(runtime.start(id)?),
         Command::State(Id { id }) => print_json(&runtime.state(id)?),
         Command::Kill(kill) => Ok(runtime.kill_number(&kill.id, signal(&kill.signal)?, kill.all)?),
-        Command::Delete(Delete { id, force }) => Ok(runtime.delete(id, *force)?),
+        Command::Delete(Delete { id, force, regex: false }) => Ok(runtime.delete(id, *force)?),
+        Command::Delete(Delete { id, force, .. }) => delete_matching(&runtime, id, *force),
         Command::Pause(Id { id }) => Ok(runtime.pause(id)?),
         Command::Resume(Id { id }) => Ok(runtime.resume(id)?),
         Command::List { format, quiet } => list(&runtime, *format, *quiet),
@@ -126,6 +127,17 @@ pub(crate) fn check_preserved(count: u32) -> Result<()> {
         bail!("--preserve-fds 1: preserved-fd 0 (descriptor 3) is not open");
     }
     Ok(())
+}
+
+/// Each container by itself: one that cannot be deleted keeps none of the others.
+fn delete_matching(runtime: &Runtime, expression: &str, force: bool) -> Result<()> {
+    let matching = regex::Regex::new(expression).context("reading the regular expression")?;
+    let ids = runtime.list()?.into_iter().map(|state| state.id).filter(|id| matching.is_match(id));
+    let failed: Vec<_> = ids.filter_map(|id| runtime.delete(&id, force).err()).collect();
+    match failed.into_iter().next() {
+        Some(first) => Err(first.into()),
+        None => Ok(()),
+    }
 }
 
 /// Whether a caller left it to us. What is close-on-exec is our own.

@@ -12,7 +12,7 @@ use crate::{
     Error, Result,
     cgroup::{Cgroup, Draft},
     error::Doing,
-    hierarchy, pidfd,
+    freezer, hierarchy, pidfd,
     state::{self, OCI_VERSION, Record, State, Status},
 };
 use namespaces::{
@@ -254,18 +254,7 @@ impl Runtime {
         if status != Status::Stopped && !force {
             return Err(wrong(id, "delete", status, " (stop it first, or use --force)"));
         }
-        if status != Status::Stopped
-            && let Some(pid) = record.alive()
-        {
-            pidfd::send(pid, libc::SIGKILL)?;
-            // A paused one dies only when it is let go, which killing the group does as well.
-            Cgroup::of_directories(record.cgroup.clone()).kill()?;
-            pidfd::wait_for_end(&record)?;
-        }
-        // What the first process left behind goes too, and with it the group.
-        destroy(&directory, record.cgroup.clone())?;
-        after_the_end(&record);
-        Ok(())
+        end(&record, &directory)
     }
 
     /// What is known of a container, and where.
@@ -277,9 +266,16 @@ impl Runtime {
 
 /// Opens the gate at which a created container waits.
 fn start(record: &Record, directory: &Path) -> Result<()> {
+    if record.process.is_none() {
+        return Err(Error::Usage("config.json has no process: say what to run, in process.args".into()));
+    }
     let opened = gate::open(&state::gate(directory));
     // The gate stands for "created": it goes whether or not the program could be executed.
     let _ = fs::remove_file(state::gate(directory));
+    // runtime.md, "Lifecycle" 8: if a startContainer hook fails, the container is stopped and destroyed.
+    if let Err(namespaces::Error::Hook(_)) = opened {
+        end(record, directory)?;
+    }
     opened?;
     let hooks = record.hooks.as_ref().and_then(|h| h.poststart().as_deref()).unwrap_or_default();
     if hooks.is_empty() {
@@ -291,15 +287,24 @@ fn start(record: &Record, directory: &Path) -> Result<()> {
     let running = State { status: Status::Running, ..record.state.clone() };
     let ran = hooks::run("poststart", hooks, &json(&running));
     if ran.is_err() {
-        Cgroup::of_directories(record.cgroup.clone()).kill()?;
-        if let Some(pid) = record.alive() {
-            pidfd::send(pid, libc::SIGKILL)?;
-            pidfd::wait_for_end(record)?;
-        }
-        destroy(directory, record.cgroup.clone())?;
-        after_the_end(record);
+        end(record, directory)?;
     }
     Ok(ran?)
+}
+
+/// Stops a container and destroys it.
+fn end(record: &Record, directory: &Path) -> Result<()> {
+    if let Some(pid) = record.alive() {
+        pidfd::send(pid, libc::SIGKILL)?;
+        freezer::take_out(pid)?;
+        // A paused one dies only when it is let go, which killing the group does as well.
+        Cgroup::of_directories(record.cgroup.clone()).kill()?;
+        pidfd::wait_for_end(record)?;
+    }
+    // What the first process left behind goes too, and with it the group.
+    destroy(directory, record.cgroup.clone())?;
+    after_the_end(record);
+    Ok(())
 }
 
 /// A container that is being made. Dropped before it is done, it is undone, as the spec has it for a failing
@@ -371,7 +376,7 @@ fn cgroups_path(spec: &Spec, id: &str, systemd: bool) -> String {
         Some(path) => {
             systemd.then(|| hierarchy::systemd_path(path)).flatten().unwrap_or_else(|| path.to_owned())
         }
-        None => format!("teu-{id}"),
+        None => id.to_owned(),
     }
 }
 

@@ -72,10 +72,12 @@ pub(crate) fn text(file: &Path) -> io::Result<String> {
 
 /// A group with processes in it is someone's: neither shared nor, when things go wrong, killed.
 pub(crate) fn check_free(path: &Path) -> Result<()> {
-    let inside = text(&path.join("cgroup.procs")).unwrap_or_default();
+    if !path.is_dir() {
+        return Ok(());
+    }
+    let count = |group: &PathBuf| text(&group.join("cgroup.procs")).unwrap_or_default().lines().count();
     let taken = |why: String| Err(Error::Path { path: path.display().to_string(), why });
-    match inside.lines().count() {
-        0 if !path.is_dir() => Ok(()),
+    match below(path).iter().map(count).sum::<usize>() {
         0 => {
             let says = |file: &str, frozen: &str| text(&path.join(file)).is_ok_and(|t| t.trim() == frozen);
             if says("freezer.state", "FROZEN") || says("cgroup.freeze", "1") {

@@ -101,6 +101,25 @@ fn main() {
             let linux = |c: &mut Value| c["linux"]["personality"] = json!({"domain": "LINUX", "flags": []});
             assert!(says(linux, "uname -m").contains("x86_64"));
         }),
+        Case::new("the_callers_groups_are_kept_only_when_asked_for", root, || {
+            let groups = |keep: bool| {
+                let b = Bundle::with("grep Groups /proc/self/status", |c| {
+                    if keep {
+                        c["annotations"] = json!({"run.oci.keep_original_groups": "1"});
+                    }
+                });
+                let run = b.command(&["run", "-b", "BUNDLE", "ID"]);
+                let output = std::process::Command::new("setpriv")
+                    .args(["--groups", "1234,2345"])
+                    .arg(run.get_program())
+                    .args(run.get_args())
+                    .output()
+                    .unwrap();
+                assert!(output.status.success(), "{}", text(&output.stderr));
+                text(&output.stdout).trim_start_matches("Groups:").trim().to_owned()
+            };
+            assert_eq!((groups(true).as_str(), groups(false).as_str()), ("1234 2345", ""));
+        }),
         Case::new("umask", root, || {
             assert!(
                 says(|c| c["process"]["user"]["umask"] = json!(63), "grep Umask /proc/self/status")
@@ -178,6 +197,13 @@ fn main() {
             assert_eq!(code(b.call(&["exec", "no-such-container", "true"]).status), 255);
             assert_eq!(code(b.call(&["exec", "ID", "false"]).status), 1);
         }),
+        Case::new("exec_of_what_is_no_program_is_255", root, || {
+            let b = live(|_| {});
+            for program in ["no-such-program", "/etc"] {
+                let output = b.call(&["exec", "ID", program]);
+                assert_eq!(code(output.status), 255, "{program}: {}", text(&output.stderr));
+            }
+        }),
         Case::new("exec_in_a_paused_container_is_refused", root, || {
             let b = live(|_| {});
             b.ok(&["pause", "ID"]);
@@ -218,10 +244,11 @@ fn main() {
             assert!(told.contains("preserved-fd 0"), "{told}");
         }),
         Case::new("dev_null_of_the_host_stays_roots", root, || {
-            let b = live(|_| {});
-            b.ok(&["exec", "--user", "1000:1000", "ID", "true"]);
-            let null = fs::metadata("/dev/null").unwrap();
-            assert_eq!(std::os::unix::fs::MetadataExt::uid(&null), 0);
+            // (Or whosever another runtime has made it: crun gives it away.)
+            let owner = || std::os::unix::fs::MetadataExt::uid(&fs::metadata("/dev/null").unwrap());
+            let (b, before) = (live(|_| {}), owner());
+            b.ok(&["exec", "--user", "4321:4321", "ID", "true"]);
+            assert_eq!(owner(), before);
         }),
         // --- the lifecycle ---
         Case::new("kill_all_of_a_stopped_container_is_no_error", root, || {
@@ -234,6 +261,52 @@ fn main() {
         }),
         Case::new("without_a_pid_namespace_kill_is_for_all", root, || host_pid(false)),
         Case::new("also_when_the_first_process_is_gone", root, || host_pid(true)),
+        Case::new("delete_by_a_regular_expression", root, || {
+            let b = live(|_| {});
+            b.ok(&["delete", "--force", "--regex", "^teu-test-none$"]);
+            b.ok(&["state", "ID"]);
+            let all = format!("^{}-?$", b.id);
+            assert!(b.fails(&["delete", "--regex", &all]).contains("running"));
+            b.ok(&["delete", "--force", "--regex", &all]);
+            assert!(b.fails(&["state", "ID"]).contains("does not exist"));
+            assert!(b.fails(&["delete", "--regex", "("]).contains("regular expression"));
+        }),
+        Case::new("delete_takes_a_process_out_of_a_frozen_group", v1, || {
+            let b = live(|_| {});
+            let group = Path::new("/sys/fs/cgroup/freezer").join(group("elsewhere").trim_start_matches('/'));
+            fs::create_dir_all(&group).unwrap();
+            fs::write(group.join("cgroup.procs"), b.state()["pid"].to_string()).unwrap();
+            fs::write(group.join("freezer.state"), "FROZEN").unwrap();
+            let output = b.call(&["delete", "--force", "ID"]);
+            fs::write(group.join("freezer.state"), "THAWED").unwrap();
+            fs::remove_dir(&group).unwrap();
+            assert!(output.status.success(), "{}", text(&output.stderr));
+        }),
+        Case::new("without_a_process_it_is_created_and_not_started", root, || {
+            let b = Bundle::with("true", |c| drop(c.as_object_mut().unwrap().remove("process")));
+            b.ok(&["create", "-b", "BUNDLE", "ID"]);
+            assert_eq!(b.state()["status"], "created");
+            assert!(b.fails(&["start", "ID"]).contains("has no process"));
+            assert_eq!(b.state()["status"], "created");
+        }),
+        Case::new("a_group_with_processes_below_is_refused", v1, || {
+            let (b, name) = (in_group("below"), group("below"));
+            let above = Path::new("/sys/fs/cgroup/memory").join(name.trim_start_matches('/'));
+            fs::create_dir_all(above.join("inner")).unwrap();
+            let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+            fs::write(above.join("inner/cgroup.procs"), child.id().to_string()).unwrap();
+            let output = b.call(&["run", "-d", "-b", "BUNDLE", "ID"]);
+            child.kill().unwrap();
+            child.wait().unwrap();
+            fs::remove_dir(above.join("inner")).unwrap();
+            fs::remove_dir(above).unwrap();
+            assert!(text(&output.stderr).contains("holds 1 processes"), "{}", text(&output.stderr));
+        }),
+        Case::new("version_is_told_in_lines", &[], || {
+            let told = Bundle::new("true").ok(&["-v"]);
+            assert!(told.starts_with("cgroups version ") && told.contains("\nspec: 1."), "{told}");
+            assert!(told.lines().last().unwrap().split(' ').any(|word| word == "+SECCOMP"), "{told}");
+        }),
         Case::new("run_keep", root, || {
             let b = Bundle::new("true");
             b.ok(&["run", "--keep", "-b", "BUNDLE", "ID"]);
@@ -327,6 +400,17 @@ fn main() {
                 );
                 assert!(told.contains(&format!("error running {hook} hook #1:")), "{told}");
             }
+        }),
+        Case::new("a_start_container_hook_that_fails_destroys_the_container", root, || {
+            let b =
+                Bundle::with("true", |c| c["hooks"] = json!({"startContainer": [{"path": "/bin/false"}]}));
+            b.ok(&["create", "-b", "BUNDLE", "ID"]);
+            assert!(b.fails(&["start", "ID"]).contains("startContainer hook #0"));
+            assert!(b.fails(&["state", "ID"]).contains("does not exist"));
+        }),
+        Case::new("a_create_container_hook_begins_in_the_root", root, || {
+            let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", "touch ./tmp/touched"]}]);
+            says(|c| c["hooks"] = json!({"createContainer": hook}), "test -e /tmp/touched");
         }),
         Case::new("a_start_container_hook_has_the_programs_environment", root, || {
             let hook = |env: Value, test: &str| {
