@@ -308,7 +308,7 @@ mod tests {
             let words: Vec<OsString> = line.split(' ').map(Into::into).collect();
             read(&words)
         };
-        let Ok(Cli { global, command: Command::Run(run) }) =
+        let Ok(Cli { global, command: Command::Run(run), .. }) =
             read("cgroups --root run run --bundle /b --debug run")
         else {
             panic!("run")
