@@ -365,10 +365,10 @@ fn send(stream: &mut UnixStream, pid: i32, scene: &Scene) -> std::io::Result<usi
     Ok(early)
 }
 
-/// Waits until it is so, or two seconds: the kernel tells how full a queue is, but not when that changes.
+/// Waits until it is so, or five seconds: the kernel tells how full a queue is, but not when that changes.
 fn until(done: impl Fn() -> bool) {
     let begun = Instant::now();
-    while !done() && begun.elapsed() < Duration::from_secs(2) {
+    while !done() && begun.elapsed() < Duration::from_secs(5) {
         sleep(Duration::from_micros(200));
     }
 }

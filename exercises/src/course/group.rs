@@ -147,7 +147,7 @@ fn before_the_first_instruction(case: &Case) -> Result<Option<Verdict>> {
     let waits = |pid: &i32| facts::wait_channel(*pid).contains("pipe");
     let stopped = running.watch(|pid| {
         let someone = facts::children(pid).iter().any(waits) || waits(&pid);
-        (ran.exists() || someone || start.elapsed().as_secs() >= 3).then_some(someone)
+        (ran.exists() || someone || start.elapsed().as_secs() >= 8).then_some(someone)
     })?;
     let outside = ran.exists() && stopped != Some(true);
     let itself = stopped == Some(true) && waits(&running.pid());

@@ -123,7 +123,8 @@ fn frozen_meanwhile(case: &Case) -> Result<Option<Verdict>> {
     stage.around(&mut command)?;
     let mut running = run::start(&mut command)?;
     running.finish()?;
-    let (lives, state) = (victim.lives(), stage.text("freezer", "freezer.state"));
+    let state = stage.text("freezer", "freezer.state");
+    let lives = !soon(|| !victim.lives());
     let ended = running.end()?;
     Ok(if lives {
         Some(Verdict::failed(
@@ -144,6 +145,16 @@ fn frozen_meanwhile(case: &Case) -> Result<Option<Verdict>> {
     } else {
         None
     })
+}
+
+/// Whether it is so, or is after three seconds at the latest: what was killed may take a moment to die, and what was not
+/// killed does not die at all.
+fn soon(so: impl Fn() -> bool) -> bool {
+    let since = Instant::now();
+    while !so() && since.elapsed() < run::limit(Duration::from_secs(3)) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    so()
 }
 
 /// A command that leaves others behind when it ends: some that sleep, one in a group below, and one that is never the
@@ -192,11 +203,7 @@ fn end_of_group(case: &Case, v2: bool) -> Result<Option<Verdict>> {
     }
     running.finish()?;
     let (directories, lives) = (groups.there(), stranger.lives());
-    // What was killed may take a moment to die; what was not killed does not die at all.
-    let since = Instant::now();
-    while !groups.processes().is_empty() && since.elapsed() < run::limit(Duration::from_secs(1)) {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    soon(|| groups.processes().is_empty());
     let left = groups.processes();
     groups.thaw(); // or what is frozen would keep us waiting
     let ended = running.end()?;

@@ -258,8 +258,9 @@ fn deaths(case: &Case, bundle: &mut Bundle) -> Result<Option<Verdict>> {
     let pid = running.watch(|parent| facts::children(parent).into_iter().find(ready))?;
     if pid.is_some() {
         send(running.pid(), libc::SIGCHLD);
-        let begun = Instant::now();
-        running.watch(|_| (begun.elapsed() > Duration::from_millis(100)).then_some(()))?;
+        let (us, begun) = (running.pid(), Instant::now());
+        let taken = || !in_mask(us, "ShdPnd", libc::SIGCHLD) && !in_mask(us, "SigPnd", libc::SIGCHLD);
+        running.watch(|_| (taken() && begun.elapsed() > Duration::from_millis(100)).then_some(()))?;
     }
     let ended = running.end()?;
     Ok((ended.code() != Some(7)).then(|| {

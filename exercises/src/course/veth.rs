@@ -151,7 +151,7 @@ fn connected(case: &Case, round: u32) -> Result<Option<Verdict>> {
     let master = fs::read_link(outside(case, &host).join("master")).ok();
     let master = master.and_then(|m| Some(m.file_name()?.to_string_lossy().into_owned()));
     // A port at which nobody listens: who is there, refuses.
-    let answer = TcpStream::connect_timeout(&SocketAddr::from((address, 9)), Duration::from_millis(1500));
+    let answer = TcpStream::connect_timeout(&SocketAddr::from((address, 9)), Duration::from_secs(5));
     let refused = matches!(&answer, Err(e) if e.kind() == ErrorKind::ConnectionRefused);
     let neighbours = fs::read_to_string("/proc/thread-self/net/arp").unwrap_or_default();
     let ended = running.end()?;
