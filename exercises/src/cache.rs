@@ -52,24 +52,17 @@ impl Cache {
     /// What was found of this answer.
     pub fn find(&self, exercise: &Exercise, bodies: &Bodies) -> Option<Judged> {
         let value: Value = serde_json::from_slice(&fs::read(self.file(exercise, bodies)).ok()?).ok()?;
-        let text = |name: &str| value[name].as_str().map(str::to_owned);
-        let verdict = match value["passed"].as_bool()? {
-            true => Verdict::Passed,
-            false => Verdict::failed(text("expected")?, text("seen")?, text("perhaps")?),
-        };
-        Some(Judged { verdict, seed: text("seed")?.parse().ok()?, building: Duration::ZERO })
+        let seed = value["seed"].as_str()?.parse().ok()?;
+        Some(Judged { verdict: Verdict::from_json(&value)?, seed, building: Duration::ZERO })
     }
 
     /// Keeps what was found. What could not be checked is tried again.
     pub fn keep(&self, exercise: &Exercise, bodies: &Bodies, judged: &Judged) -> Result<()> {
-        let seed = judged.seed.to_string();
-        let value = match &judged.verdict {
-            Verdict::NotChecked(_) => return Ok(()),
-            Verdict::Passed => json!({ "passed": true, "seed": seed }),
-            Verdict::Failed(found) => json!({
-                "passed": false, "seed": seed, "expected": found.expected, "seen": found.seen, "perhaps": found.hint
-            }),
-        };
+        if matches!(judged.verdict, Verdict::NotChecked(_)) {
+            return Ok(());
+        }
+        let mut value = judged.verdict.to_json();
+        value["seed"] = json!(judged.seed.to_string());
         files::write(&self.file(exercise, bodies), value.to_string().as_bytes())
     }
 }

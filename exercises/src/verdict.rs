@@ -1,5 +1,6 @@
 //! What a check found, and how it is told.
 
+use serde_json::{Value, json};
 use std::fmt;
 
 /// The outcome of one exercise.
@@ -59,6 +60,29 @@ pub fn printable(text: &str) -> String {
     out
 }
 
+impl Verdict {
+    /// For another process.
+    pub fn to_json(&self) -> Value {
+        match self {
+            Verdict::Passed => json!({ "passed": true }),
+            Verdict::NotChecked(why) => json!({ "because": why }),
+            Verdict::Failed(found) => json!({
+                "passed": false, "expected": found.expected, "seen": found.seen, "perhaps": found.hint
+            }),
+        }
+    }
+
+    /// What another process found; none if it is no verdict. What lacks the word that it is passed is not.
+    pub fn from_json(value: &Value) -> Option<Verdict> {
+        let text = |name: &str| value[name].as_str().map(str::to_owned);
+        match value["passed"].as_bool() {
+            Some(true) => Some(Verdict::Passed),
+            Some(false) => Some(Verdict::failed(text("expected")?, text("seen")?, text("perhaps")?)),
+            None => Some(Verdict::NotChecked(text("because")?)),
+        }
+    }
+}
+
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -92,5 +116,16 @@ mod tests {
                 && shown.contains("\\u{202e}dessap")
                 && shown.contains(" ü")
         );
+    }
+
+    #[test]
+    fn a_verdict_is_the_same_in_another_process_and_half_a_one_is_none() {
+        for verdict in [Verdict::Passed, Verdict::failed("a", "b", "c"), Verdict::NotChecked("d".into())] {
+            let again = Verdict::from_json(&verdict.to_json()).expect("a verdict");
+            assert_eq!((again.passed(), again.to_string()), (verdict.passed(), verdict.to_string()));
+        }
+        for half in [json!({}), json!({ "passed": "true" }), json!({ "passed": false, "expected": "a" })] {
+            assert!(Verdict::from_json(&half).is_none(), "{half}");
+        }
     }
 }
