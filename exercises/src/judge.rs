@@ -11,8 +11,9 @@ use crate::{
 };
 use anyhow::{Context, Result, bail};
 use std::{
+    fs::File,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -38,6 +39,23 @@ impl Judge {
         Ok(Judge { scratch, course, seed, apart: sandbox::apart() })
     }
 
+    /// One of several that wait for each other: it says nothing of that.
+    pub fn of_crew(seed: Option<u64>) -> Result<Judge> {
+        let mut judge = Judge::new(seed)?;
+        judge.scratch.quiet = true;
+        Ok(judge)
+    }
+
+    /// Looks at what an answer does that has been built already, as this program of the engine.
+    pub fn judge_built(&self, exercise: &Exercise, program: &Path) -> Result<Judged> {
+        let seed = self.seed.map_or_else(Dice::seed, Ok)?;
+        let verdict = match &self.apart {
+            Ok(apart) => look(apart, exercise, program, seed, None),
+            Err(why) => no_sandbox(why),
+        };
+        Ok(Judged { verdict, seed, building: Duration::ZERO })
+    }
+
     /// Builds an answer and looks at what it does. An error is the judge's own, never the answer's.
     pub fn judge(&self, exercise: &Exercise, bodies: &Bodies) -> Result<Judged> {
         let seed = self.seed.map_or_else(Dice::seed, Ok)?;
@@ -55,7 +73,7 @@ impl Judge {
     ) -> Result<Verdict> {
         let apart = match &self.apart {
             Ok(apart) => apart,
-            Err(why) => return Ok(Verdict::NotChecked(format!("there is no sandbox: {why:#}"))),
+            Err(why) => return Ok(no_sandbox(why)),
         };
         for (item, body) in bodies {
             if let Err(why) = refuse::refuse(body) {
@@ -72,40 +90,46 @@ impl Judge {
             Ok(program) => program,
             Err(said) => return Ok(Verdict::failed("it compiles", said, "what does the first error say?")),
         };
-        let sandbox = match Sandbox::new(&program) {
-            Ok(sandbox) => sandbox,
-            Err(why) => return Ok(Verdict::NotChecked(format!("there is no sandbox: {why:#}"))),
-        };
-        // The program has been copied: another lab may build.
-        drop(lock);
-        let case =
-            Case { program: sandbox.program(), dir: sandbox.dir(), dice: Dice::new(seed), sandbox: &sandbox };
-        // A check that gives up, or panics on what it did not expect to see, gives no points.
-        let checked = catch_unwind(AssertUnwindSafe(|| (exercise.check)(&case)));
-        drop(sandbox);
-        let left = apart.clean();
-        let stopped = |why: String| {
-            Verdict::failed(
-                "the check comes to its end",
-                why,
-                "does the program do what the task says at all?",
-            )
-        };
-        Ok(match checked {
-            Ok(Ok(_)) if !left.is_empty() => Verdict::failed(
-                "nothing is left behind",
-                format!("control groups that cannot be removed: {}", left.join(", ")),
-                "is something frozen in it, or mounted?",
-            ),
-            Ok(Ok(verdict)) => verdict,
-            Ok(Err(error)) => stopped(format!("{error:#}")),
-            Err(_) => stopped("the check itself panicked".into()),
-        })
+        Ok(look(apart, exercise, &program, seed, Some(lock)))
     }
 
     /// The engine's own bodies.
     pub fn reference(&self, exercise: &Exercise) -> Result<Bodies> {
         tree::answer(&self.course, exercise)
+    }
+}
+
+fn no_sandbox(why: &anyhow::Error) -> Verdict {
+    Verdict::NotChecked(format!("there is no sandbox: {why:#}"))
+}
+
+/// Has a program checked in a sandbox. `lock` is on the place where it is, if it has to be there no longer than until it has
+/// been copied.
+fn look(apart: &Apart, exercise: &Exercise, program: &Path, seed: u64, lock: Option<File>) -> Verdict {
+    let sandbox = match Sandbox::new(program) {
+        Ok(sandbox) => sandbox,
+        Err(why) => return no_sandbox(&why),
+    };
+    // The program has been copied: another lab may build.
+    drop(lock);
+    let case =
+        Case { program: sandbox.program(), dir: sandbox.dir(), dice: Dice::new(seed), sandbox: &sandbox };
+    // A check that gives up, or panics on what it did not expect to see, gives no points.
+    let checked = catch_unwind(AssertUnwindSafe(|| (exercise.check)(&case)));
+    drop(sandbox);
+    let left = apart.clean();
+    let stopped = |why: String| {
+        Verdict::failed("the check comes to its end", why, "does the program do what the task says at all?")
+    };
+    match checked {
+        Ok(Ok(_)) if !left.is_empty() => Verdict::failed(
+            "nothing is left behind",
+            format!("control groups that cannot be removed: {}", left.join(", ")),
+            "is something frozen in it, or mounted?",
+        ),
+        Ok(Ok(verdict)) => verdict,
+        Ok(Err(error)) => stopped(format!("{error:#}")),
+        Err(_) => stopped("the check itself panicked".into()),
     }
 }
 

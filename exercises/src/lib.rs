@@ -9,6 +9,8 @@
 //! | [`scratch`] | where it is built |
 //! | [`refuse`] | what is not compiled |
 //! | [`judge`] | from an answer to a verdict |
+//! | [`batch`] | many answers compiled together, to be told apart by a number in the program |
+//! | [`crew`] | and judged side by side |
 //! | [`dice`] | values that are new in every run, and repeatable |
 //! | [`bundle`] | a bundle with random values, for a check |
 //! | [`image`], [`tarball`] | an image with what a check wants in it, honest or not |
@@ -33,9 +35,11 @@
 //! *Facts*: a check looks at the kernel from outside, never at what the program prints alone. *Closed*: what could not
 //! be checked is a verdict of its own and gives no points.
 
+pub mod batch;
 pub mod bundle;
 pub mod cache;
 pub mod course;
+pub mod crew;
 pub mod dice;
 pub mod facts;
 pub mod fence;

@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use lab::{
     course::{self, Exercise},
+    crew,
     progress::Progress,
 };
 use std::{
@@ -113,6 +114,13 @@ enum Cmd {
         #[arg(long)]
         seed: Option<u64>,
     },
+    /// A process of `verify` or `mutants` that judges what it is asked on standard input
+    #[command(name = crew::COMMAND, hide = true)]
+    Crew {
+        /// The random values of an earlier run
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// Measure the checks: each function with one small thing wrong has to be noticed
     Mutants {
         /// These exercises; all if none is named
@@ -149,6 +157,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         Cmd::Engine { arguments } => engine::engine(dir, arguments),
         Cmd::Class(options) => class::class(options),
         Cmd::Verify { exercises, seed } => verify::verify(&named(exercises)?, *seed),
+        Cmd::Crew { seed } => crew::work(*seed).map(|()| ExitCode::SUCCESS),
         Cmd::Mutants { exercises, list } => mutants::mutants(&named(exercises)?, *list),
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::source;
 use anyhow::{Context, Result};
-use std::{ops::Range, path::Path};
+use std::{fmt, ops::Range, path::Path};
 use syn::{
     BinOp, Block, Expr, ExprBinary, ExprMatch, ExprUnary, GenericArgument, ItemFn, Pat, PatGuard,
     PathArguments, ReturnType, Stmt, Type, UnOp, spanned::Spanned, visit::Visit,
@@ -12,26 +12,42 @@ use syn::{
 /// A changed body.
 #[derive(Clone, Debug)]
 pub struct Mutant {
+    /// Of which function: its path.
+    pub item: String,
     /// What was changed: `line 3: == for !=`.
     pub what: String,
     /// All of the body.
     pub body: String,
 }
 
+impl fmt::Display for Mutant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.item, self.what)
+    }
+}
+
+/// Mutants that need not be noticed: the same program in other words, or a difference that nobody can see.
+const ARGUED: &str = include_str!("../mutants.md");
+
+/// Whether it is among those that need not be noticed.
+pub fn is_argued(mutant: &Mutant) -> bool {
+    ARGUED.contains(&format!("`{mutant}`"))
+}
+
 /// The mutants of the function `item` of the workspace at `root`.
 pub fn mutants(root: &Path, item: &str) -> Result<Vec<Mutant>> {
     let text = source::cut(root, item)?.text;
-    of(&text).with_context(|| item.to_owned())
+    of(item, &text).with_context(|| item.to_owned())
 }
 
-fn of(text: &str) -> Result<Vec<Mutant>> {
+fn of(item: &str, text: &str) -> Result<Vec<Mutant>> {
     let function: ItemFn = syn::parse_str(text).context("it is not a function")?;
     let mut seeker = Seeker::default();
     seeker.visit_block(&function.block);
     let body = inside(&function.block);
-    let mut all: Vec<Mutant> = values(&function.sig.output)
+    let mut all: Vec<(String, String)> = values(&function.sig.output)
         .into_iter()
-        .map(|value| Mutant { what: format!("the whole body: {value}"), body: format!(" {value} ") })
+        .map(|value| (format!("the whole body: {value}"), format!(" {value} ")))
         .collect();
     for change in seeker.changes {
         let mut new = text.to_owned();
@@ -45,9 +61,12 @@ fn of(text: &str) -> Result<Vec<Mutant>> {
         } else {
             format!("line {line}: `{}` for `{old}`", change.new.trim())
         };
-        all.push(Mutant { what, body: new[body.start..end].to_owned() });
+        // A line may have the same twice.
+        let same = all.iter().filter(|(other, _)| other.split(" (no. ").next() == Some(&what)).count();
+        let what = if same == 0 { what } else { format!("{what} (no. {})", same + 1) };
+        all.push((what, new[body.start..end].to_owned()));
     }
-    Ok(all)
+    Ok(all.into_iter().map(|(what, body)| Mutant { item: item.to_owned(), what, body }).collect())
 }
 
 fn inside(block: &Block) -> Range<usize> {
@@ -172,11 +191,12 @@ impl<'a> Visit<'a> for Seeker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{course, tree};
 
     #[test]
     fn each_kind_of_change_is_made_in_its_place() {
         let text = "/// Docs.\nfn f(a: u8) -> Result<bool> {\n    g();\n    match a {\n        1 if a == 2 => Ok(!b),\n        3 => h(),\n        _ => Ok(a < 4 && c),\n    }\n}\n";
-        let all = of(text).expect("mutants");
+        let all = of("a::f", text).expect("mutants");
         let what: Vec<&str> = all.iter().map(|m| m.what.as_str()).collect();
         for wanted in [
             "the whole body: Ok(true)",
@@ -197,5 +217,30 @@ mod tests {
             "{}",
             or.body
         );
+    }
+
+    #[test]
+    fn two_of_a_kind_in_a_line_are_told_apart() {
+        let all = of("a::f", "fn f() -> bool {\n    a == 1 || b == 2\n}\n").expect("mutants");
+        let same: Vec<_> = all.iter().filter(|m| m.what.contains("`!=`")).map(ToString::to_string).collect();
+        assert_eq!(same, ["a::f: line 2: `!=` for `==`", "a::f: line 2: `!=` for `==` (no. 2)"]);
+    }
+
+    /// What is argued is about the code as it is: a function that was changed is argued, or checked, again.
+    #[test]
+    fn what_is_argued_is_a_mutant_of_the_code_that_is_shipped() {
+        for item in course::ALL.iter().flat_map(|e| e.items) {
+            let all = mutants(&tree::course(), item).expect(item);
+            for (at, _) in ARGUED.match_indices(&format!("`{item}: ")) {
+                let here = &ARGUED[at..];
+                let known = all.iter().any(|m| here.starts_with(&format!("`{m}`")));
+                assert!(known, "no mutant any more: {}", here.lines().next().unwrap_or_default());
+            }
+        }
+        let items: Vec<_> = course::ALL.iter().flat_map(|e| e.items).collect();
+        for line in ARGUED.lines().filter(|l| l.starts_with("- ")) {
+            let item = line.trim_start_matches("- `").split(": ").next().unwrap_or_default();
+            assert!(items.contains(&&item), "no exercise has this: {line}");
+        }
     }
 }

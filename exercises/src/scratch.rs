@@ -10,6 +10,7 @@ use nix::{
     unistd::{chdir, fchdir, mkdir},
 };
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
@@ -22,6 +23,8 @@ pub struct Scratch {
     course: PathBuf,
     /// All that is built, the lab included.
     target: PathBuf,
+    /// Whether nobody has to be told that it is waited for another one.
+    pub(crate) quiet: bool,
 }
 
 impl Scratch {
@@ -32,14 +35,16 @@ impl Scratch {
         let target = std::path::absolute(target).context("find the directory of what is built")?;
         let dir = target.join("lab");
         fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
-        Ok(Scratch { dir, course: course.to_owned(), target })
+        Ok(Scratch { dir, course: course.to_owned(), target, quiet: false })
     }
 
     /// Waits for whoever is building there now, and keeps others out until it is dropped.
     pub fn lock(&self) -> Result<File> {
         let lock = File::create(self.dir.join("lock")).context("open the lock of the lab's scratch tree")?;
         if lock.try_lock().is_err() {
-            eprintln!("another lab is building; waiting for it");
+            if !self.quiet {
+                eprintln!("another lab is building; waiting for it");
+            }
             lock.lock().context("lock the lab's scratch tree")?;
         }
         Ok(lock)
@@ -70,18 +75,8 @@ impl Scratch {
         bodies: &[(&str, String)],
         alone: bool,
     ) -> Result<Result<PathBuf, String>> {
-        let (tree, target) = (self.dir.join("tree"), self.dir.join("target"));
-        self.seed(&target)?;
-        tree::copy_with(&self.course, &tree, &source::replaced(&self.course, bodies)?)?;
-        let mut command = cargo();
-        command
-            // With features as the whole engine has them, or each chapter would compile the libraries in its own way.
-            .args(["build", "--quiet", "--offline", "--workspace", "--bin", package])
-            .env("CARGO_TARGET_DIR", &target)
-            // Nobody debugs it: without debug information it is compiled and linked in half the time.
-            .env("CARGO_PROFILE_DEV_DEBUG", "false")
-            .env("CARGO_INCREMENTAL", "1")
-            .env("CARGO_TERM_COLOR", "never");
+        let files = source::replaced(&self.course, bodies)?;
+        let (mut command, tree, target) = self.command(&[package], &files)?;
         if alone {
             self.alone(&mut command, tree)?;
         } else {
@@ -96,6 +91,45 @@ impl Scratch {
             return Ok(Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
         }
         Ok(Ok(target.join("debug").join(package)))
+    }
+
+    /// These programs of the engine, built with these files in the place of the course's own: the directory in which they are.
+    /// To be called with the lock. The inner error is what the compiler said, a line of JSON for each message.
+    pub fn build_with(
+        &self,
+        packages: &[&str],
+        files: &BTreeMap<String, String>,
+    ) -> Result<Result<PathBuf, String>> {
+        let (mut command, tree, target) = self.command(packages, files)?;
+        // All that is wrong, also in another crate: each time that it is built costs.
+        command.args(["--keep-going", "--message-format=json"]).current_dir(tree);
+        let output = command.output().context("cargo does not start")?;
+        if !output.status.success() {
+            return Ok(Err(String::from_utf8_lossy(&output.stdout).into_owned()));
+        }
+        Ok(Ok(target.join("debug")))
+    }
+
+    /// Writes the tree; the command that builds it, the tree, and where what is built will be.
+    fn command(
+        &self,
+        packages: &[&str],
+        files: &BTreeMap<String, String>,
+    ) -> Result<(Command, PathBuf, PathBuf)> {
+        let (tree, target) = (self.dir.join("tree"), self.dir.join("target"));
+        self.seed(&target)?;
+        tree::copy_with(&self.course, &tree, files)?;
+        let mut command = cargo();
+        command
+            // With features as the whole engine has them, or each chapter would compile the libraries in its own way.
+            .args(["build", "--quiet", "--offline", "--workspace"])
+            .args(packages.iter().flat_map(|package| ["--bin", package]))
+            .env("CARGO_TARGET_DIR", &target)
+            // Nobody debugs it: without debug information it is compiled and linked in half the time.
+            .env("CARGO_PROFILE_DEV_DEBUG", "false")
+            .env("CARGO_INCREMENTAL", "1")
+            .env("CARGO_TERM_COLOR", "never");
+        Ok((command, tree, target))
     }
 
     /// Begins with the libraries as the course itself was built with them, where it was: to compile them once more takes
