@@ -35,6 +35,8 @@ fn main() {
         case("bridge_ports_and_names", bridge),
         case("pause_top_stats_update", live),
         case("commit_diff_rename", commit),
+        case("importing_a_root_filesystem", import),
+        case("no_swarm_and_one_host_network", elsewhere),
         case("health_and_restart_policy", health),
         case("privileges", privileges),
         Case::new("requests_that_are_wrong", &[Root], move || alone("wrong_requests", wrong)),
@@ -195,6 +197,49 @@ fn build(engine: &Engine) {
     let output = build(&["--network", "none"]).output().expect("it runs");
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && text.contains("returned a non-zero code: 5"), "{text}");
+}
+
+fn import(engine: &Engine) {
+    engine.ok(&["create", "--name", "whole", "--network", "none", "base"]);
+    let tar = engine.dir.join("whole.tar");
+    let from = tar.display().to_string();
+    engine.ok(&["export", "-o", &from, "whole"]);
+    let id = engine.ok(&[
+        "import",
+        "-m",
+        "from afar",
+        "-c",
+        "ENV A=b",
+        "-c",
+        "CMD [\"echo\", \"in\"]",
+        &from,
+        "flat:1",
+    ]);
+    let told = engine.ok(&["inspect", "-f", "{{.Id}} {{.Config.Env}}", "flat:1"]);
+    assert!(told.starts_with(id.trim()) && told.ends_with("A=b]\n"), "{id} {told}");
+    assert_eq!(engine.ok(&["inspect", "-f", "{{len .RootFS.Layers}}", "flat:1"]), "1\n");
+    assert!(engine.ok(&["history", "flat:1"]).contains("from afar"));
+    assert_eq!(engine.ok(&["run", "--rm", "--network", "none", "flat:1"]), "in\n");
+    // Compressed, through a pipe.
+    let gzip = std::process::Command::new("gzip").args(["-c", &from]).output().expect("gzip").stdout;
+    feed(engine.docker(&["import", "-", "small"]), &gzip);
+    assert_eq!(engine.ok(&["run", "--rm", "--network", "none", "small", "echo", "too"]), "too\n");
+    // What is no tarball becomes no image.
+    file(&tar, &"no tarball at all\n".repeat(100));
+    let (code, text) = engine.code(&["import", &from, "bad"]);
+    assert!(code == 1 && text.contains("not a root filesystem"), "{code} {text}");
+    assert_eq!(engine.ok(&["images", "-q", "bad"]), "");
+}
+
+fn elsewhere(engine: &Engine) {
+    let (code, text) = engine.code(&["node", "ls"]);
+    assert!(code == 1 && text.contains("This node is not a swarm manager"), "{text}");
+    let (code, text) = engine.code(&["swarm", "leave"]);
+    assert!(code == 1 && text.contains("This node is not part of a swarm"), "{text}");
+    let (code, text) = engine.code(&["network", "create", "-d", "host", "mine"]);
+    assert!(code == 1 && text.contains("only one instance of \"host\" network is allowed"), "{text}");
+    engine.ok(&["network", "create", "with space"]);
+    engine.ok(&["network", "rm", "with space"]);
 }
 
 fn copy(engine: &Engine) {

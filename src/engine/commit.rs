@@ -78,14 +78,8 @@ pub(crate) fn commit(engine: &Engine, container: &Container, wanted: Wanted) -> 
     manifest["config"] = serde_json::to_value(&config)?;
     push(&mut manifest, "layers", None, serde_json::to_value(layer)?);
     let media_type = parent.manifest.media_type().clone().unwrap_or(MediaType::ImageManifest);
-    let mut manifest = engine.store.put(media_type, &serde_json::to_vec(&manifest)?)?;
-    if !wanted.changes.is_empty() {
-        // Listed at once, so that nothing collects it while the changes are made on it.
-        engine.store.add(&manifest)?;
-        let changed = with_changes(engine, &manifest, &wanted.changes)?;
-        engine.store.remove(manifest.digest())?;
-        manifest = changed;
-    }
+    let manifest = engine.store.put(media_type, &serde_json::to_vec(&manifest)?)?;
+    let manifest = changed(engine, manifest, &wanted.changes)?;
     match &target {
         Some(name) => engine.store.tag(&name.to_string(), &manifest)?,
         None => engine.store.add(&manifest)?,
@@ -121,6 +115,18 @@ fn push(document: &mut Value, name: &str, inner: Option<&str>, value: Value) {
         Value::Array(list) => list.push(value),
         other => *other = json!([value]),
     }
+}
+
+/// An image that is in nobody's list yet, with these instructions' changes to its configuration.
+pub(crate) fn changed(engine: &Engine, manifest: Descriptor, changes: &[String]) -> Result<Descriptor> {
+    if changes.is_empty() {
+        return Ok(manifest);
+    }
+    // Listed at once, so that nothing collects it while the changes are made on it.
+    engine.store.add(&manifest)?;
+    let changed = with_changes(engine, &manifest, changes);
+    engine.store.remove(manifest.digest())?;
+    changed
 }
 
 /// `--change`: the builder of chapter 4 knows what the instructions mean.

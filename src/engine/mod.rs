@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`container`] | a container's record and states |
 //! | [`create`] | from what a client asks to a record |
-//! | [`commit`] | from a container to an image |
+//! | [`commit`], [`import`] | from a container, and from a tarball, to an image |
 //! | [`lifecycle`] | start, stop, kill, pause, restart |
 //! | [`ends`] | the end of its program, and what follows: a restart, a removal |
 //! | [`removal`] | what goes away with it |
@@ -28,6 +28,7 @@ pub(crate) mod events;
 pub(crate) mod failure;
 pub(crate) mod health;
 pub(crate) mod images;
+pub(crate) mod import;
 pub(crate) mod lifecycle;
 pub(crate) mod logs;
 pub(crate) mod monitors;

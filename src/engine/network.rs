@@ -100,7 +100,8 @@ impl Networks {
         if all.contains_key(&name) {
             return Err(Failure::conflict(format!("network with name {name} already exists")));
         }
-        if !names::valid(&name) {
+        // docker takes any name that is not blank, spaces and all.
+        if name.trim().is_empty() || name.contains(['/', '\0', '\n']) {
             return Err(Failure::bad(format!("invalid network name: {name:?}")));
         }
         let driver = if driver.is_empty() || driver == "default" { "bridge".to_owned() } else { driver };

@@ -8,6 +8,7 @@
 //! | [`containers`], [`inspect`], [`archive`], [`stats`], [`logs`], [`exec`] | `containers/…` |
 //! | [`images`], [`transfer`], [`build`] | `images/…`, pull, push, load, save, build |
 //! | [`volumes`], [`networks`], [`events`] | what they are called |
+//! | [`swarm`] | what needs several machines, refused as docker does |
 //! | [`stream`] | connections that become plain streams: attach and exec |
 
 mod answer;
@@ -25,6 +26,7 @@ mod networks;
 mod router;
 mod stats;
 mod stream;
+mod swarm;
 mod system;
 mod transfer;
 mod volumes;

@@ -110,6 +110,10 @@ async fn create(mut call: Call) -> Answer {
         labels: asked.labels.unwrap_or_default(),
         options: asked.options.unwrap_or_default(),
     };
+    // They exist from the beginning, and a second one would be the same.
+    if let driver @ ("host" | "null") = wanted.driver.as_str() {
+        return Err(Failure::forbidden(format!("only one instance of \"{driver}\" network is allowed")));
+    }
     let engine = call.engine.clone();
     let net = blocking(move || engine.networks.create(wanted)).await?;
     call.engine.events.emit("network", "create", &net.id, json!({"name": net.name, "type": net.driver}));

@@ -5,7 +5,7 @@ use super::{
     answer::{self, Body},
     archive, build,
     call::{Answering, Call, decode},
-    containers, events, exec, images, inspect, list, logs, networks, stats, stream, system, transfer,
+    containers, events, exec, images, inspect, list, logs, networks, stats, stream, swarm, system, transfer,
     volumes,
 };
 use crate::engine::{Engine, failure::Failure};
@@ -59,6 +59,7 @@ const TABLES: &[&[Route]] = &[
     volumes::ROUTES,
     networks::ROUTES,
     events::ROUTES,
+    swarm::ROUTES,
 ];
 
 /// Answers a request.

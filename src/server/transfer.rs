@@ -9,7 +9,7 @@ use crate::{
     engine::{
         Engine,
         failure::{Failure, Result},
-        images,
+        images, import,
     },
     explain::Recorder,
 };
@@ -84,10 +84,7 @@ fn streaming(work: impl FnOnce(&Lines) -> Result<()> + Send + 'static) -> (Answe
 async fn pull(call: Call) -> Answer {
     let from = call.get("fromImage").unwrap_or_default();
     if from.is_empty() {
-        return Err(Failure {
-            status: 501,
-            message: "importing a filesystem is not supported; build FROM scratch with ADD".into(),
-        });
+        return import_tarball(call);
     }
     // The tag may come apart from the name, and may be a digest.
     let full = match call.get("tag") {
@@ -106,6 +103,34 @@ async fn pull(call: Call) -> Answer {
         explained(explain, lines, || pull_now(&engine, &reference, &options, lines))
     });
     let _ = cancel_in.send(cancel);
+    answer
+}
+
+/// `POST /images/create?fromSrc=-`: the body is a root filesystem.
+fn import_tarball(call: Call) -> Answer {
+    if call.get("fromSrc") != Some("-") {
+        return Err(Failure::bad(
+            "an image is pulled (fromImage) or imported from the request's body (fromSrc=-); fetch what is elsewhere first: \
+             curl URL | docker import - NAME",
+        ));
+    }
+    let name = call.get("repo").map(|repository| match call.get("tag") {
+        Some(tag) => format!("{repository}:{tag}"),
+        None => repository.to_owned(),
+    });
+    let name = name.map(|n| Reference::parse(&n).map_err(|e| Failure::bad(e.to_string()))).transpose()?;
+    let wanted = import::Wanted {
+        name,
+        message: call.get("message").unwrap_or("Imported from -").to_owned(),
+        changes: call.all("changes"),
+        platform: call.get("platform").map(str::to_owned),
+    };
+    let engine = call.engine.clone();
+    let upload = Upload::of(call.request.into_body());
+    let (answer, _) = streaming(move |lines| {
+        lines.say(&json!({"status": import::import(&engine, upload, wanted)?}));
+        Ok(())
+    });
     answer
 }
 

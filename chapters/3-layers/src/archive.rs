@@ -41,17 +41,9 @@ struct Saved {
 pub fn load(store: &Store, from: impl Read) -> Result<Vec<(Option<String>, Descriptor)>> {
     let mut from = BufReader::with_capacity(CHUNK, from);
     let doing = || "read the archive".to_string();
-    let parts = match Compression::of(from.fill_buf().doing(doing)?) {
-        Compression::None => Parts::read(store, from)?,
-        Compression::Gzip => {
-            let gzip = flate2::bufread::MultiGzDecoder::new(from);
-            Parts::read(store, BufReader::with_capacity(CHUNK, gzip))?
-        }
-        Compression::Zstd => {
-            let zstd = zstd::stream::read::Decoder::with_buffer(from).doing(doing)?;
-            Parts::read(store, BufReader::with_capacity(CHUNK, zstd))?
-        }
-    };
+    let compression = Compression::of(from.fill_buf().doing(doing)?);
+    let plain = compression.inflate(from).doing(doing)?;
+    let parts = Parts::read(store, BufReader::with_capacity(CHUNK, plain))?;
     let images = match parts.find(Path::new("index.json")) {
         Some(index) if parts.find(Path::new("oci-layout")).is_some() => from_layout(store, &index)?,
         _ => from_manifest_json(store, &parts)?,

@@ -1,6 +1,7 @@
 //! How a layer is compressed.
 
 use oci_spec::image::MediaType;
+use std::io::{self, BufRead, BufReader};
 
 /// How a layer's blob is compressed, by its own first bytes: media types are often wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,5 +33,15 @@ impl Compression {
             Compression::Zstd => MediaType::ImageLayerZstd,
             Compression::None => MediaType::ImageLayer,
         }
+    }
+
+    /// A stream so compressed, inflated while it is read. An error if there is no memory for it.
+    pub fn inflate<'a>(self, from: impl BufRead + 'a) -> io::Result<Box<dyn BufRead + 'a>> {
+        Ok(match self {
+            // Several members may follow each other (RFC 1952, section 2.2): they are one stream.
+            Compression::Gzip => Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(from))),
+            Compression::Zstd => Box::new(BufReader::new(zstd::stream::read::Decoder::with_buffer(from)?)),
+            Compression::None => Box::new(from),
+        })
     }
 }

@@ -67,13 +67,5 @@ pub(crate) fn unpack(source: &Source, found: &Found, copy: &mut Copy, to: &Path)
 }
 
 fn inflate<'f>(file: &'f File, magic: &[u8]) -> Result<Box<dyn BufRead + 'f>> {
-    let plain = BufReader::new(file);
-    Ok(match Compression::of(magic) {
-        Compression::Gzip => Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(plain))),
-        Compression::Zstd => {
-            let decoder = zstd::stream::read::Decoder::with_buffer(plain).doing(|| "inflate a tar".into())?;
-            Box::new(BufReader::new(decoder))
-        }
-        Compression::None => Box::new(plain),
-    })
+    Compression::of(magic).inflate(BufReader::new(file)).doing(|| "inflate a tar".into())
 }
