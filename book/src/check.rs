@@ -52,7 +52,7 @@ pub(crate) fn check(root: &Path, out: &Path) -> Result<Report> {
     }
 
     for name in data::names(root)?.into_iter().filter(|name| !made.plots.contains(name)) {
-        wrong.push(format!("no page draws what measure/{name}.sh measures"));
+        wrong.push(format!("no page draws data/{name}.json: {{{{#plot {name} …}}}}"));
     }
     for exercise in lab::course::ALL.iter().filter(|e| !made.exercises.contains(e.id)) {
         wrong.push(format!(

@@ -6,6 +6,7 @@
 //! | [`weave`] | puts listings, figures, boxes and terms into a page |
 //! | [`transcript`] | what a reader types, and what the machine answers; run by `tests/transcripts.rs` |
 //! | [`listing`] | a listing as it stands in a page |
+//! | [`measure`] | measures what the book says in numbers, beside the peers |
 //! | [`data`], [`plot`] | the measured numbers, and bars drawn from them |
 //! | [`world`] | an empty machine, for a transcript or a measurement |
 //! | [`make`] | text to HTML, by mdBook's library |
@@ -21,6 +22,7 @@ mod cover;
 mod data;
 mod listing;
 mod make;
+mod measure;
 mod plot;
 mod serve;
 mod sources;
@@ -50,13 +52,19 @@ enum Command {
     },
     /// Build it, and check every listing, link, anchor, section and command
     Check,
-    /// Measure again what the book's numbers say (as root, with the peers), or only these
+    /// Measure again what the book says in numbers (as root, with the peers; some minutes)
     Measure {
         /// Which measurements; without any, all
         names: Vec<String>,
         /// Where the programs are that are measured
         #[arg(long, value_name = "DIR", default_value_os_t = make::workspace().join("target/release"))]
         programs: std::path::PathBuf,
+    },
+    /// One measurement, inside the world made for it; prints the data
+    #[command(hide = true)]
+    MeasureInside {
+        /// Which
+        name: String,
     },
     /// Build it, serve it on a loopback port, and reload on each change (the default)
     Serve {
@@ -93,10 +101,8 @@ fn run(command: Command) -> Result<()> {
             let _ = write!(std::io::stdout(), "{report}");
             Ok(())
         }
-        Command::Measure { names, programs } => {
-            let names = if names.is_empty() { data::names(&root)? } else { names };
-            names.iter().try_for_each(|name| data::measure(&root, name, &programs))
-        }
+        Command::Measure { names, programs } => measure::measure(&root, &names, &programs),
+        Command::MeasureInside { name } => measure::inside(&name),
         Command::Serve { port } => serve::serve(&root, &out, port),
     }
 }

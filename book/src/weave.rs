@@ -9,6 +9,8 @@
 //! | `{{#term NAME}}`, `{{#term NAME\|SHOWN}}` | a word of the glossary, linked |
 //! | `{{#plot NAME CAPTION}}` | the measurement `data/NAME.json` as bars, with its date and machine |
 //! | `{{#number NAME.KEY}}` | one number of a measurement, with its unit |
+//! | `{{#ratio NAME.KEY NAME.KEY}}` | how many times the second number the first is |
+//! | `{{#percent NAME.KEY NAME.KEY}}` | how much of the second number the first is |
 //! | `{{#exercises SECTION}}` | the lab's exercises of that section |
 //! | `{{#index CRATE}}` | every public item of the crate, and the page about it |
 //! | `{{#predict}} … {{/predict}}` | a question to answer before reading on |
@@ -17,7 +19,7 @@
 
 use crate::{
     cover::{self, Shown},
-    data::Data,
+    data::{self, Data},
     listing, plot, transcript,
 };
 use anyhow::{Context, Result, anyhow, bail};
@@ -116,11 +118,9 @@ impl Weaver {
                 Ok(format!("<a class=\"term\" href=\"glossary.html#{id}\">{shown}</a>"))
             }
             ("#plot", argument) => self.plot(argument),
-            ("#number", name) => {
-                let (name, key) =
-                    name.split_once('.').ok_or_else(|| anyhow!("a number is MEASUREMENT.KEY"))?;
-                Data::read(&self.root, name)?.number(key)
-            }
+            ("#number", name) => data::number(&self.root, name),
+            ("#ratio", names) => data::ratio(&self.root, names),
+            ("#percent", names) => data::percent(&self.root, names),
             ("#exercises", section) => self.exercises(section),
             ("#index", krate) => cover::index(&self.root, krate, &self.shown),
             (name, "") => boxed(name, open),
@@ -165,12 +165,11 @@ impl Weaver {
     fn plot(&mut self, argument: &str) -> Result<String> {
         let (name, caption) = argument.split_once(' ').unwrap_or((argument, ""));
         let data = Data::read(&self.root, name)?;
-        let Data { title, date, machine, .. } = &data;
         self.plots.insert(name.into());
+        let (bars, title, origin) = (plot::bars(&data), &data.title, plot::origin(&data, name));
         Ok(format!(
-            "<figure class=\"plot\">\n{}<figcaption><b>{title}.</b> {caption} <span>Measured on {date}, {machine}: \
-             <code>cargo book measure {name}</code></span></figcaption>\n</figure>\n",
-            plot::bars(&data)
+            "<figure class=\"plot\">\n{bars}<figcaption><b>{title}.</b> {caption} <span>{origin}</span></figcaption>\n\
+             </figure>\n"
         ))
     }
 
@@ -241,6 +240,7 @@ mod tests {
         assert!(error("{{#figure nothing}}").contains("the figure `nothing`"));
         assert!(error("{{#number nothing.at}}").contains("the measurement `nothing`"));
         assert!(error("{{#number layers.nothing}}").contains("no number `nothing`"));
+        assert!(error("{{#ratio layers.two}}").contains("two numbers"));
         assert!(error("{{#item book::item").contains("has no `}}`"));
     }
 
