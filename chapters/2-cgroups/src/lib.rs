@@ -20,7 +20,7 @@
 //! | [`live`] | what is done to a running container: exec, pause, update, statistics |
 //!
 //! Side rooms, each one idea that a complete runtime needs: [`size`] (`64m`), `devices` and `bpf` (which devices may be
-//! used), `change` (other limits for a group in use), `below` (a part of a group for `exec`), `pidfd` (reaching a process that may be gone).
+//! used), [`notify`] (`NOTIFY_SOCKET`), `change` (other limits for a group in use), `below` (a part of a group for `exec`), `pidfd` (reaching a process that may be gone).
 //!
 //! What production does differently: a runtime on a machine with systemd asks it for the group (over D-Bus), so that the
 //! two do not write into the same tree; here the path is honoured and systemd is not told.
@@ -35,6 +35,7 @@ mod error;
 mod freezer;
 pub mod hierarchy;
 pub mod live;
+pub mod notify;
 mod pidfd;
 mod plan;
 pub mod runtime;

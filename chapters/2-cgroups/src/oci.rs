@@ -79,7 +79,9 @@ pub(crate) fn create(global: &Global, options: &Create, detached: bool) -> Resul
     // Socket activation reaches through us, as it does through runc and crun.
     let sockets = std::env::var("LISTEN_FDS").ok().and_then(|n| n.parse::<u16>().ok()).unwrap_or(0);
     let inherited = (3..).take(sockets.into()).take_while(|fd| is_inherited(*fd)).count() as u32;
-    let runtime = runtime(global)?.config_file(&options.config).listening(sockets);
+    // (A name that begins with @ is in no file system, and stays the host's.)
+    let notify = std::env::var_os("NOTIFY_SOCKET").map(PathBuf::from).filter(|socket| socket.is_absolute());
+    let runtime = runtime(global)?.config_file(&options.config).listening(sockets).notifying(notify);
     let created = runtime.create(
         &options.id,
         &options.bundle,

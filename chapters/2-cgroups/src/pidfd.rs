@@ -12,7 +12,7 @@ use std::{
     ptr,
 };
 
-fn open(pid: Pid) -> nix::Result<OwnedFd> {
+pub(crate) fn open(pid: Pid) -> nix::Result<OwnedFd> {
     // SAFETY: a plain system call without pointers.
     let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) })?;
     // SAFETY: the kernel has just made this descriptor for us alone.

@@ -6,6 +6,7 @@ use crate::{
     oci,
 };
 use anyhow::Result;
+use cgroups::notify::Relay;
 use namespaces::{
     foreground::{self, Signals},
     terminal::size,
@@ -24,13 +25,16 @@ pub(crate) fn run(global: &Global, options: &Run) -> Result<i32> {
             // Before the start, or the program would find a terminal without a size.
             let _ = namespaces::terminal::resize(console, rows, columns);
         }
+        let relay = created.relay()?;
         created.start()?;
-        match signals {
-            None => Ok(0),
-            Some(signals) => {
-                Ok(foreground::wait(created.pid, &created.pidfd, created.console.as_ref(), signals)?)
-            }
+        let Some(signals) = signals else { return Ok(relay.map_or(Ok(()), Relay::wait).map(|()| 0)?) };
+        let relaying = relay.map(|relay| std::thread::spawn(|| relay.wait()));
+        let code = foreground::wait(created.pid, &created.pidfd, created.console.as_ref(), signals)?;
+        // It ends with the container's first process; a manager that is gone is none of the container's business.
+        if let Some(Ok(Err(error))) = relaying.map(std::thread::JoinHandle::join) {
+            tracing::warn!("{error}");
         }
+        Ok(code)
     };
     let code = end();
     if code.is_err() || !(options.detach || options.keep) {

@@ -12,7 +12,9 @@ use crate::{
     Error, Result,
     cgroup::{Cgroup, Draft},
     error::Doing,
-    freezer, hierarchy, pidfd,
+    freezer, hierarchy,
+    notify::{self, Relay},
+    pidfd,
     state::{self, OCI_VERSION, Record, State, Status},
 };
 use namespaces::{
@@ -34,6 +36,7 @@ pub struct Runtime {
     systemd_paths: bool,
     config: PathBuf,
     listening: u16,
+    notify: Option<PathBuf>,
 }
 
 /// How a container is made, beyond its bundle.
@@ -69,12 +72,23 @@ impl Created {
     pub fn start(&self) -> Result<()> {
         start(&self.record, &self.directory)
     }
+
+    /// What passes on that it is ready, to be asked for before the start; `None` if nobody wants to know.
+    pub fn relay(&self) -> Result<Option<Relay>> {
+        Relay::listen(&self.record, &self.directory)
+    }
 }
 
 impl Runtime {
     /// Containers whose state is kept below `root`, which is made when it is missing.
     pub fn new(root: impl Into<PathBuf>) -> Runtime {
-        Runtime { root: root.into(), systemd_paths: false, config: "config.json".into(), listening: 0 }
+        Runtime {
+            root: root.into(),
+            systemd_paths: false,
+            config: "config.json".into(),
+            listening: 0,
+            notify: None,
+        }
     }
 
     /// Reads `linux.cgroupsPath` as systemd's `slice:prefix:name` (`--systemd-cgroup`). The groups are where systemd
@@ -91,6 +105,11 @@ impl Runtime {
     /// Tells the program of so many sockets that it inherits from 3 on (sd_listen_fds(3)).
     pub fn listening(self, sockets: u16) -> Runtime {
         Runtime { listening: sockets, ..self }
+    }
+
+    /// Tells this socket when the container is ready (sd_notify(3)).
+    pub fn notifying(self, socket: Option<PathBuf>) -> Runtime {
+        Runtime { notify: socket, ..self }
     }
 
     /// Where the state is.
@@ -119,6 +138,7 @@ impl Runtime {
             Unfinished { directory: &directory, record: record(id, &bundle, &spec), done: false };
         let record = &mut unfinished.record;
         record.cgroup = draft.directories()?;
+        record.notify.clone_from(&self.notify);
         record.save(&directory)?;
         // Later changes of the bundle's config.json are to have no effect on this container.
         fs::write(directory.join("config.json"), text)
@@ -131,6 +151,9 @@ impl Runtime {
         // Not in the record: what `exec` starts later inherits no sockets.
         if self.listening > 0 {
             tell_of_sockets(&mut spec, self.listening);
+        }
+        if let Some(socket) = &self.notify {
+            notify::prepare(&mut spec, &directory, socket)?;
         }
         let door = gate::listen(&state::gate(&directory))?;
         let tasks = cgroup.tasks()?;
@@ -178,14 +201,16 @@ impl Runtime {
         Ok(Created { pid: ready.pid, pidfd: ready.pidfd, console: ready.console, cgroup, record, directory })
     }
 
-    /// Starts the program of a created container.
+    /// Starts the program of a created container. If somebody wants to know when it is ready, it returns then.
     pub fn start(&self, id: &str) -> Result<()> {
         let (record, directory) = self.load(id)?;
         let status = record.status(&directory);
         if status != Status::Created {
             return Err(wrong(id, "start", status, ""));
         }
-        start(&record, &directory)
+        let relay = Relay::listen(&record, &directory)?;
+        start(&record, &directory)?;
+        relay.map_or(Ok(()), Relay::wait)
     }
 
     /// Its state now.

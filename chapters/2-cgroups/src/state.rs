@@ -85,6 +85,9 @@ pub(crate) struct Record {
     /// What `start` and `delete` have to run.
     #[serde(default)]
     pub(crate) hooks: Option<Hooks>,
+    /// The socket of whoever wants to know when it is ready.
+    #[serde(default)]
+    pub(crate) notify: Option<PathBuf>,
     /// What `exec` takes its defaults from.
     #[serde(default)]
     pub(crate) process: Option<Process>,

@@ -961,6 +961,10 @@ fn main() {
             let output = run.env("LISTEN_FDS", "1").output().unwrap();
             assert_eq!(text(&output.stdout), "1 1\n", "{}", text(&output.stderr));
         }),
+        Case::new("readiness_is_passed_on", &[Need::Root, Need::Program("perl")], || notify(false)),
+        Case::new("readiness_is_passed_on_in_the_background", &[Need::Root, Need::Program("perl")], || {
+            notify(true)
+        }),
         Case::new("a_seccomp_agent_is_asked_before_the_start", root, || {
             let b = Bundle::with("true", |c| {
                 filter(c, json!([{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]))
@@ -1266,6 +1270,25 @@ fn receive(listener: &std::os::unix::net::UnixListener) -> (String, std::os::fd:
     // SAFETY: the kernel has just given us this descriptor.
     let fd = unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) };
     (text(&bytes[..length]), fd)
+}
+
+/// A service in a user namespace tells that it is ready.
+fn notify(detached: bool) {
+    let script =
+        "perl -MIO::Socket::UNIX -e 'IO::Socket::UNIX->new(Type => SOCK_DGRAM, Peer => $ENV{NOTIFY_SOCKET})
+        ->send(qq(STATUS=here\\nREADY=1)) or die $!' && exec sleep 0.2";
+    let b = in_user_namespace(script, |_| {});
+    // Root outside only: what the container is told of is not this one.
+    let socket = b.path("manager");
+    let manager = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
+    manager.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+    let mut command = b.command(&["run", "-b", "BUNDLE"]);
+    command.args(detached.then_some("-d")).arg(&b.id).env("NOTIFY_SOCKET", &socket);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let mut said = [0; 100];
+    let length = manager.recv(&mut said).unwrap();
+    assert_eq!(text(&said[..length]), "READY=1");
 }
 
 fn pidfd_socket() {
