@@ -26,6 +26,7 @@
 //! | `devices`, `nodes`, [`terminal`] | `/dev`; what of it only the parent can make; a pty of the container's own |
 //! | `capability`, [`seccomp`], `label` | the five sets; system call filters; AppArmor and SELinux |
 //! | `program`, `descriptors`, [`sealed`] | found and executed; nothing left open; the runtime's own file out of reach |
+//! | [`users`] | users by name |
 //! | `tuning`, `scheduling`, `sysctl`, `timens` | limits; CPUs and priorities; kernel settings; clocks |
 //! | [`net`], `netdev`, `netlink` | veth and bridge; the host's devices given away; how to ask for them |
 //! | [`hooks`], [`foreground`], `defaults`, `lenient` | programs of others; signals and terminal passed on; docker's configuration; what is read with patience |
@@ -70,5 +71,6 @@ pub mod terminal;
 mod timens;
 mod tuning;
 pub mod userns;
+pub mod users;
 
 pub use error::{Error, Result};

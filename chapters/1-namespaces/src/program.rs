@@ -4,6 +4,7 @@
 use crate::{
     Error, Result,
     error::{Doing, invalid},
+    users,
 };
 use nix::{
     errno::Errno,
@@ -13,7 +14,7 @@ use nix::{
 };
 use oci_spec::runtime::Process;
 use std::{
-    ffi::{CString, OsStr},
+    ffi::CString,
     fs::File,
     io::Read,
     os::unix::ffi::OsStrExt,
@@ -150,19 +151,7 @@ fn home_of(uid: u32) -> String {
             Some(text)
         })
         .unwrap_or_default();
-    home_in(&text, uid).unwrap_or_else(|| "/".into())
-}
-
-/// `name:password:uid:gid:comment:home:shell`, passwd(5).
-fn home_in(passwd: &[u8], uid: u32) -> Option<String> {
-    let uid = uid.to_string();
-    passwd.split(|b| *b == b'\n').find_map(|line| {
-        let fields: Vec<_> = line.split(|b| *b == b':').collect();
-        (fields.get(2) == Some(&uid.as_bytes()))
-            .then(|| fields.get(5).map(|home| OsStr::from_bytes(home).to_string_lossy().into_owned()))
-            .flatten()
-            .filter(|home| !home.is_empty())
-    })
+    users::field(&text, uid, 5).unwrap_or_else(|| "/".into())
 }
 
 #[cfg(test)]
@@ -181,13 +170,5 @@ mod tests {
         let error = say("/etc/passwd");
         assert_eq!(error.to_string(), r#"exec: "/etc/passwd": permission denied"#);
         assert_eq!(error.exit_code(), 126);
-    }
-
-    #[test]
-    fn homes() {
-        let passwd = b"root:x:0:0::/root:/bin/sh\nann:x:7:7::/home/ann:\nbad\nnone:x:8:8::::\n";
-        assert_eq!(home_in(passwd, 0).as_deref(), Some("/root"));
-        assert_eq!(home_in(passwd, 7).as_deref(), Some("/home/ann"));
-        assert_eq!((home_in(passwd, 8), home_in(passwd, 9)), (None, None));
     }
 }

@@ -12,12 +12,13 @@ use crate::{
     spec::Spec,
     sys,
     talk::{self, Orders, Word},
+    users,
 };
 use nix::{
     errno::Errno,
     sched::{CloneFlags, unshare},
     sys::wait::waitpid,
-    unistd::{Gid, Pid, Uid, User, getegid, geteuid, getpid, setresgid, setresuid},
+    unistd::{Gid, Pid, Uid, getegid, geteuid, getpid, setresgid, setresuid},
 };
 use oci_spec::runtime::{LinuxIdMapping, LinuxIdMappingBuilder};
 use std::{fs, io, path::PathBuf, process::Command};
@@ -171,7 +172,7 @@ type Maps = (Vec<LinuxIdMapping>, Vec<LinuxIdMapping>);
 
 /// Root inside is the user; from 1 on come the ranges that subuid(5) and subgid(5) grant.
 fn ranges(uid: Uid, gid: Gid) -> Option<Maps> {
-    let name = User::from_uid(uid).ok().flatten()?.name;
+    let name = users::name(uid)?;
     let of = |file: &str, own: u32| {
         let text = fs::read_to_string(file).ok()?;
         let granted = parse_ranges(&text, &name, uid.as_raw());

@@ -219,10 +219,7 @@ fn list(runtime: &Runtime, format: Format, quiet: bool) -> Result<()> {
 /// The user whose directory it is.
 fn owner(directory: &Path) -> String {
     let Ok(metadata) = fs::metadata(directory) else { return String::new() };
-    match nix::unistd::User::from_uid(metadata.uid().into()) {
-        Ok(Some(user)) => user.name,
-        _ => format!("#{}", metadata.uid()),
-    }
+    namespaces::users::name(metadata.uid().into()).unwrap_or_else(|| format!("#{}", metadata.uid()))
 }
 
 /// The container's processes: their IDs, or what ps(1) says of them.
