@@ -48,7 +48,7 @@ pub fn compile(filter: &LinuxSeccomp) -> Result<Program> {
         let mut ranges = vec![Range { start: 0, verdict: Verdict::Return(default) }];
         add_abi(&mut ranges, abi, &calls, default)?;
         let x32 = if abi == Abi::X86_64 { x32_ranges(filter, &calls, default)? } else { vec![] };
-        code.extend(bpf::for_arch(audit, &bpf::merge(ranges), &bpf::merge(x32)));
+        code.extend(bpf::for_arch(audit, &ranges, &x32));
     }
     // A program for another architecture: the numbers would mean other calls.
     code.push(Insn::ret(KILL));
@@ -170,13 +170,13 @@ fn asks(filter: &LinuxSeccomp, arch: Arch) -> bool {
 fn x32_ranges(filter: &LinuxSeccomp, calls: &[Call], default: u32) -> Result<Vec<Range>> {
     let mut ranges = Vec::new();
     if asks(filter, Arch::ScmpArchX32) {
-        ranges.push(Range { start: bpf::X32_BIT | 512, verdict: Verdict::Return(default) });
+        bpf::add(&mut ranges, bpf::X32_BIT | 512, Verdict::Return(default));
         add_abi(&mut ranges, Abi::X32, calls, default)?;
     } else {
-        ranges.push(Range { start: bpf::X32_BIT, verdict: Verdict::Return(KILL) });
+        bpf::add(&mut ranges, bpf::X32_BIT, Verdict::Return(KILL));
     }
     // A tracer that skips a call leaves -1: not a call of the x32 ABI.
-    ranges.push(Range { start: u32::MAX, verdict: Verdict::Return(default) });
+    bpf::add(&mut ranges, u32::MAX, Verdict::Return(default));
     Ok(ranges)
 }
 
@@ -219,8 +219,8 @@ fn add_abi(ranges: &mut Vec<Range>, abi: Abi, calls: &[Call], default: u32) -> R
     for one in calls.chunk_by(|a, b| a.0 == b.0) {
         let number = one[0].0;
         let verdict = Verdict::of(one.iter().map(|(_, rule)| *rule), default)?;
-        ranges.push(Range { start: number, verdict });
-        ranges.push(Range { start: number + 1, verdict: Verdict::Return(default) });
+        bpf::add(ranges, number, verdict);
+        bpf::add(ranges, number + 1, Verdict::Return(default));
         newest = Some(number + 1);
     }
     // A call newer than every one that the profile knows answers "no such call" and not "forbidden":
@@ -228,7 +228,7 @@ fn add_abi(ranges: &mut Vec<Range>, abi: Abi, calls: &[Call], default: u32) -> R
     let is_errno = default & libc::SECCOMP_RET_ACTION_FULL == libc::SECCOMP_RET_ERRNO;
     if let Some(start) = newest.filter(|_| is_errno) {
         let verdict = Verdict::Return(libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32);
-        ranges.push(Range { start, verdict });
+        bpf::add(ranges, start, verdict);
     }
     Ok(())
 }

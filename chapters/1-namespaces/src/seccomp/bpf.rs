@@ -65,18 +65,14 @@ pub(super) struct Range {
     pub(super) verdict: Verdict,
 }
 
-/// Of several ranges with the same start the last one counts; neighbours of one mind become one.
-pub(super) fn merge(ranges: Vec<Range>) -> Vec<Range> {
-    let mut merged: Vec<Range> = Vec::with_capacity(ranges.len());
-    for range in ranges {
-        if merged.last().is_some_and(|last| last.start == range.start) {
-            merged.pop();
-        }
-        if merged.last().is_none_or(|last| last.verdict != range.verdict) {
-            merged.push(range);
-        }
+/// Adds a range behind the others. Of several with the same start the last one counts; neighbours of one mind are one.
+pub(super) fn add(ranges: &mut Vec<Range>, start: u32, verdict: Verdict) {
+    if ranges.last().is_some_and(|last| last.start == start) {
+        ranges.pop();
     }
-    merged
+    if ranges.last().is_none_or(|last| last.verdict != verdict) {
+        ranges.push(Range { start, verdict });
+    }
 }
 
 /// What a 64-bit x86 kernel adds to a number for the x32 ABI.
@@ -109,25 +105,32 @@ fn at_least_or_over(start: u32, over: usize) -> Vec<Insn> {
     }
 }
 
-/// The number is in the accumulator. A jump's offset has 8 bits only; a longer one needs an
-/// unconditional jump, which has 32.
+/// A binary search for the number, which is in the accumulator.
 fn search(ranges: &[Range]) -> Vec<Insn> {
+    let mut code = Vec::with_capacity(4 * ranges.len());
+    backwards(ranges, &mut code);
+    code.reverse();
+    code
+}
+
+/// The same, its last instruction first: so it is known how far each jump has to go when it is written. A test's
+/// offset has 8 bits only; a longer one needs an unconditional jump, which has 32.
+fn backwards(ranges: &[Range], code: &mut Vec<Insn>) {
     if let [Range { verdict, .. }] = ranges {
         return match verdict {
-            Verdict::Return(action) => vec![Insn::ret(*action)],
-            Verdict::Look(code) => code.clone(),
+            Verdict::Return(action) => code.push(Insn::ret(*action)),
+            Verdict::Look(look) => code.extend(look.iter().rev()),
         };
     }
     let (low, high) = ranges.split_at(ranges.len() / 2);
-    let start = high[0].start;
-    let (low, high) = (search(low), search(high));
-    let mut code = match u8::try_from(low.len()) {
-        Ok(over) => vec![Insn::test(AT_LEAST, start, over, 0)],
-        Err(_) => vec![Insn::test(AT_LEAST, start, 0, 1), Insn::jump(low.len())],
-    };
-    code.extend(low);
-    code.extend(high);
-    code
+    backwards(high, code);
+    let behind = code.len();
+    backwards(low, code);
+    let over = code.len() - behind;
+    match u8::try_from(over) {
+        Ok(over) => code.push(Insn::test(AT_LEAST, high[0].start, over, 0)),
+        Err(_) => code.extend([Insn::jump(over), Insn::test(AT_LEAST, high[0].start, 0, 1)]),
+    }
 }
 
 impl Verdict {
