@@ -14,8 +14,6 @@ use namespaces::{
 
 /// Does it.
 pub(crate) fn run(global: &Global, options: &Run) -> Result<i32> {
-    let runtime = oci::runtime(global)?;
-    let id = &options.create.id;
     // Signals from now on are the container's.
     let signals = if options.detach { None } else { Some(Signals::take()?) };
     let created = oci::create(global, &options.create, options.detach)?;
@@ -38,7 +36,7 @@ pub(crate) fn run(global: &Global, options: &Run) -> Result<i32> {
     };
     let code = end();
     if code.is_err() || !(options.detach || options.keep) {
-        runtime.delete(id, true)?;
+        created.delete()?;
     }
     code
 }

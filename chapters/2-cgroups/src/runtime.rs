@@ -77,6 +77,14 @@ impl Created {
     pub fn relay(&self) -> Result<Option<Relay>> {
         Relay::listen(&self.record, &self.directory)
     }
+
+    /// Removes it, killed first if it still runs: [`Runtime::delete`] with force, for who still knows what it has made.
+    pub fn delete(&self) -> Result<()> {
+        if !self.directory.is_dir() {
+            return Ok(()); // somebody else did it
+        }
+        end(&self.record, self.record.alive(), &self.directory)
+    }
 }
 
 impl Runtime {
@@ -240,11 +248,12 @@ impl Runtime {
     /// The same, by the signal's number (real-time signals have no other name).
     pub fn kill_number(&self, id: &str, signal: i32, all: bool) -> Result<()> {
         let (record, directory) = self.load(id)?;
-        let (status, asked_for_all) = (record.status(&directory), all);
+        let (status, alive) = record.look(&directory);
+        let asked_for_all = all;
         let cgroup = Cgroup::of_directories(record.cgroup.clone());
         // Others may live on when the first is gone, if the container has no PID namespace of its own. What kills it is then
         // for all of them: there is nobody else who could end the rest.
-        let all = all || (signal == libc::SIGKILL && shares_our_pids(&record));
+        let all = all || (signal == libc::SIGKILL && shares_our_pids(alive));
         let members = if all { cgroup.procs()? } else { Vec::new() };
         if all && members.is_empty() && status == Status::Stopped && asked_for_all {
             return Ok(());
@@ -255,7 +264,7 @@ impl Runtime {
                 _ => members.into_iter().try_for_each(|pid| pidfd::send(pid, signal)),
             };
         }
-        match record.alive() {
+        match alive {
             Some(pid) if status != Status::Creating => pidfd::send(pid, signal)?,
             _ => return Err(Error::NotRunning(id.into(), status)),
         }
@@ -275,11 +284,11 @@ impl Runtime {
             Err(Error::Json { .. }) if force => (Record::default(), self.root.join(id)),
             other => other?,
         };
-        let status = record.status(&directory);
+        let (status, alive) = record.look(&directory);
         if status != Status::Stopped && !force {
             return Err(wrong(id, "delete", status, " (stop it first, or use --force)"));
         }
-        end(&record, &directory)
+        end(&record, alive, &directory)
     }
 
     /// What is known of a container, and where.
@@ -299,7 +308,7 @@ fn start(record: &Record, directory: &Path) -> Result<()> {
     let _ = fs::remove_file(state::gate(directory));
     // runtime.md, "Lifecycle" 8: if a startContainer hook fails, the container is stopped and destroyed.
     if let Err(namespaces::Error::Hook(_)) = opened {
-        end(record, directory)?;
+        end(record, record.alive(), directory)?;
     }
     opened?;
     let hooks = record.hooks.as_ref().and_then(|h| h.poststart().as_deref()).unwrap_or_default();
@@ -312,14 +321,14 @@ fn start(record: &Record, directory: &Path) -> Result<()> {
     let running = State { status: Status::Running, ..record.state.clone() };
     let ran = hooks::run("poststart", hooks, &json(&running));
     if ran.is_err() {
-        end(record, directory)?;
+        end(record, record.alive(), directory)?;
     }
     Ok(ran?)
 }
 
-/// Stops a container and destroys it.
-fn end(record: &Record, directory: &Path) -> Result<()> {
-    if let Some(pid) = record.alive() {
+/// Stops a container, if its first process is alive, and destroys it.
+fn end(record: &Record, alive: Option<Pid>, directory: &Path) -> Result<()> {
+    if let Some(pid) = alive {
         pidfd::send(pid, libc::SIGKILL)?;
         freezer::take_out(pid)?;
         // A paused one dies only when it is let go, which killing the group does as well.
@@ -356,12 +365,24 @@ impl Drop for Unfinished<'_> {
 /// Removes a container's group, with all that is in it, and then its directory: as long as there is something to
 /// remove, there is a record of it.
 fn destroy(directory: &Path, cgroup: Vec<(String, PathBuf)>) -> Result<()> {
-    let cgroup = Cgroup::of_directories(cgroup);
-    cgroup.kill()?;
-    cgroup.remove()?;
+    // An empty group is removed at one word, and says so if it is none: only then is it worth a look inside.
+    let busy: Vec<_> = cgroup.into_iter().filter(|(_, group)| !is_removed(group)).collect();
+    if !busy.is_empty() {
+        let cgroup = Cgroup::of_directories(busy);
+        cgroup.kill()?;
+        cgroup.remove()?;
+    }
     match fs::remove_dir_all(directory) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
         other => other.doing(|| format!("removing {}", directory.display())),
+    }
+}
+
+/// Whether a group's directory is gone now, or was before.
+fn is_removed(group: &Path) -> bool {
+    match fs::remove_dir(group) {
+        Ok(()) => true,
+        Err(e) => e.kind() == std::io::ErrorKind::NotFound,
     }
 }
 
@@ -413,9 +434,9 @@ fn before_pivot(hooks: &Hooks) -> impl Iterator<Item = (&'static str, &[Hook])> 
 }
 
 /// Whether its first process is gone, or counts processes as we do.
-fn shares_our_pids(record: &Record) -> bool {
+fn shares_our_pids(alive: Option<Pid>) -> bool {
     let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
-    record.alive().is_none_or(|pid| namespace(&pid.to_string()) == namespace("self"))
+    alive.is_none_or(|pid| namespace(&pid.to_string()) == namespace("self"))
 }
 
 fn json(state: &State) -> Vec<u8> {

@@ -4,7 +4,7 @@
 //! kernel what has become of the process that it names. A process ID alone would not do: the kernel
 //! gives it to another process one day. Together with the time of its start it means one process only.
 
-use crate::{Error, Result, cgroup::Cgroup, error::Doing};
+use crate::{Error, Result, cgroup::Cgroup, error::Doing, tree};
 use nix::unistd::Pid;
 use oci_spec::runtime::{Hooks, Process};
 use serde::{Deserialize, Serialize};
@@ -155,16 +155,23 @@ impl Record {
         (running && start_time == self.start_time).then(|| Pid::from_raw(self.state.pid))
     }
 
-    /// Where in its life the container is now. It waits for its start as long as its gate stands.
+    /// Where in its life the container is now.
     pub(crate) fn status(&self, directory: &Path) -> Status {
-        match self.alive() {
+        self.look(directory).0
+    }
+
+    /// The same, and its first process, if that still is one. It waits for its start as long as its gate stands.
+    pub(crate) fn look(&self, directory: &Path) -> (Status, Option<Pid>) {
+        let alive = self.alive();
+        let status = match alive {
             None if self.state.status == Status::Creating && self.state.pid == 0 => Status::Creating,
             None => Status::Stopped,
             Some(_) if self.state.status == Status::Creating => Status::Creating,
             Some(_) if gate(directory).exists() => Status::Created,
             Some(_) if Cgroup::of_directories(self.cgroup.clone()).frozen() => Status::Paused,
             Some(_) => Status::Running,
-        }
+        };
+        (status, alive)
     }
 
     /// What people see of it now.
@@ -186,7 +193,7 @@ fn stat(pid: i32) -> Option<(bool, u64)> {
     if pid <= 0 {
         return None;
     }
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let text = tree::text(Path::new(&format!("/proc/{pid}/stat"))).ok()?;
     let after = text.rsplit_once(") ")?.1;
     let mut fields = after.split(' ');
     let running = !matches!(fields.next()?, "Z" | "X");
