@@ -74,6 +74,17 @@
       }
     }
   }
+  // A plot is as wide as the page, and its text as large as that makes it.
+  for (const text of document.querySelectorAll('figure.plot svg text')) {
+    const size = parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().a;
+    const { left, right } = text.getBoundingClientRect(), frame = text.closest('svg').getBoundingClientRect();
+    if (size < 11) wrong.push(`${size.toFixed(1)} pixels are too small for ${text.textContent}`);
+    if (left < frame.left - 1 || right > frame.right + 1) wrong.push(`cut off: ${text.textContent}`);
+  }
+  for (const text of document.querySelectorAll('figure.plot svg text.number')) {
+    const name = text.previousElementSibling;
+    if (name.getBoundingClientRect().right > text.getBoundingClientRect().left) wrong.push(`one over the other: ${name.textContent} ${text.textContent}`);
+  }
   for (const e of document.querySelectorAll('main :is(a[href], button, summary)')) {
     if (e.tabIndex < 0) wrong.push(`the keyboard does not reach ${e.outerHTML.slice(0, 80)}`);
     if (!(e.textContent.trim() || e.getAttribute('aria-label') || e.title)) wrong.push(`no name: ${e.outerHTML.slice(0, 80)}`);

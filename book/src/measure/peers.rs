@@ -67,8 +67,10 @@ fn until(what: &str, ready: impl Fn() -> bool) -> Result<()> {
 pub(super) fn one_kind_of_groups(inner: &Command) -> Command {
     const APART: &str = "tree=/sys/fs/cgroup/unified\n\
                          if [ -e $tree/cgroup.procs ]; then umount $tree || exit 1; fi; exec \"$@\"";
-    let mut outer = Command::new("unshare");
-    outer.args(["--mount", "--propagation", "private", "sh", "-c", APART, "apart"]);
+    // If this program is killed, the world ends: its first process goes with the one that made it.
+    let mut outer = Command::new("setpriv");
+    outer.args(["--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private"]);
+    outer.args(["sh", "-c", APART, "apart"]);
     outer.arg(inner.get_program()).args(inner.get_args());
     inner.get_current_dir().map(|dir| outer.current_dir(dir));
     for (name, value) in inner.get_envs() {
