@@ -9,6 +9,7 @@ use super::{
 };
 use bollard_stubs::models::HealthConfig;
 use layers::Image;
+use oci_spec::image::Descriptor;
 use registry::Reference;
 use serde_json::{Value, json};
 use std::{
@@ -74,8 +75,7 @@ pub(crate) fn all(engine: &Engine) -> Result<Vec<Named>> {
             if reference.tag.is_some() {
                 entry.tags.push(reference.familiar());
             }
-            let plain = Reference { tag: None, digest: Some(descriptor.digest().to_string()), ..reference };
-            entry.digests.push(plain.familiar());
+            entry.digests.push(by_digest(reference, &descriptor).familiar());
         }
         entry.stored.push(name);
     }
@@ -87,6 +87,15 @@ pub(crate) fn all(engine: &Engine) -> Result<Vec<Named>> {
     }
     images.sort_by_key(|n| std::cmp::Reverse(created(&n.image)));
     Ok(images)
+}
+
+/// A name with its digest in the place of its tag: the digest by which its registry knows it, which is an index's where it
+/// was pulled through one.
+fn by_digest(name: Reference, entry: &Descriptor) -> Reference {
+    let origin = registry::pull::origin(entry)
+        .filter(|origin| origin.registry == name.registry && origin.repository == name.repository);
+    let digest = origin.and_then(|origin| origin.digest).unwrap_or_else(|| entry.digest().to_string());
+    Reference { tag: None, digest: Some(digest), ..name }
 }
 
 /// When it was made, in seconds.
@@ -126,9 +135,10 @@ pub(crate) fn find(engine: &Engine, reference: &str) -> Result<Image> {
     if let Ok(Reference { registry, repository, digest: Some(digest), .. }) = &parsed {
         for (name, descriptor) in engine.store.list()? {
             let Some(Ok(name)) = name.map(|n| Reference::parse(&n)) else { continue };
-            if descriptor.digest().as_ref() == digest
-                && name.registry == *registry
+            if name.registry == *registry
                 && name.repository == *repository
+                && (descriptor.digest().as_ref() == digest
+                    || by_digest(name, &descriptor).digest.as_ref() == Some(digest))
             {
                 return Ok(engine.store.image(&descriptor)?);
             }
@@ -354,4 +364,21 @@ pub(crate) fn save(engine: &Engine, references: &[String], out: impl std::io::Wr
         images.push((by_name.map(|r| r.familiar()).unwrap_or_default(), image.descriptor));
     }
     Ok(layers::archive::save(&engine.store, &images, out)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_has_the_digest_of_the_index_that_it_was_pulled_through() {
+        let digest = |letter: &str| format!("sha256:{}", letter.repeat(64));
+        let entry = json!({"mediaType": "application/vnd.oci.image.manifest.v1+json", "size": 2, "digest": digest("a"),
+            "annotations": {"io.teu.pulled": format!("docker.io/library/alpine@{}", digest("b"))}});
+        let entry: Descriptor = serde_json::from_value(entry).unwrap();
+        let shown = |name: &str| by_digest(Reference::parse(name).unwrap(), &entry).familiar();
+        assert_eq!(shown("alpine:3"), format!("alpine@{}", digest("b")));
+        // A name that was given here, in another repository: no registry knows it by the index.
+        assert_eq!(shown("mine:1"), format!("mine@{}", digest("a")));
+    }
 }

@@ -24,6 +24,16 @@ use std::{
 /// An index may point to an index, but no one needs more than this.
 const DEPTH: u32 = 3;
 
+/// On a name in the store's `index.json`: the name and digest by which the registry knows what was pulled, if that is not the
+/// manifest itself but the index that led to it.
+const PULLED: &str = "io.teu.pulled";
+
+/// The name and digest by which a registry knows what an entry of the store came from, if they are not the entry's own:
+/// those of an index that has images for several platforms.
+pub fn origin(entry: &Descriptor) -> Option<Reference> {
+    Reference::parse(entry.annotations().as_ref()?.get(PULLED)?).ok()
+}
+
 /// Brings an image into the store, verified, unpacked, and named by its reference. Returns its manifest.
 pub fn pull(
     store: &Store,
@@ -57,7 +67,14 @@ pub fn pull(
         say(layer.digest().as_ref(), "Pull complete");
     }
 
-    store.tag(&reference.to_string(), &descriptor)?;
+    let mut entry = descriptor.clone();
+    if top.digest() != descriptor.digest() {
+        let origin = Reference { tag: None, digest: Some(top.digest().to_string()), ..reference.clone() };
+        let mut annotations = entry.annotations().clone().unwrap_or_default();
+        annotations.insert(PULLED.into(), origin.to_string());
+        entry.set_annotations(Some(annotations));
+    }
+    store.tag(&reference.to_string(), &entry)?;
     tracing::info!(target: "step", section = "6.3", call = "rename(2)", "index.json: {reference} is {}", descriptor.digest());
     say("", &format!("Digest: {}", top.digest()));
     Ok(descriptor)

@@ -158,6 +158,12 @@ fn index() {
     let (pulled, said) = pull(&to, &name, &Options::default()).unwrap();
     assert_eq!(pulled.digest(), ours.digest());
     assert!(said.contains(&format!("Digest: {}", index.digest())), "{said:?}");
+    // By the index's digest the registry knows it, and whoever pulls it for another platform.
+    let entry = to.find(&name.to_string()).unwrap().unwrap();
+    assert_eq!(entry.digest(), ours.digest());
+    let origin = registry::pull::origin(&entry).unwrap();
+    assert_eq!((origin.repository.as_str(), origin.tag), (name.repository.as_str(), None));
+    assert_eq!(origin.digest, Some(index.digest().to_string()));
     let arm = Options { platform: Some("linux/arm/v7".into()), ..Options::default() };
     let error = pull(&to, &name, &arm).unwrap_err();
     assert!(
