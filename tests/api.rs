@@ -343,6 +343,27 @@ fn bridge(engine: &Engine) {
         "100",
     ]);
     assert_eq!(engine.ok(&["port", "one"]), format!("7000/tcp -> 127.0.0.1:{port}\n"));
+    // Of a range, the first that is free: the one that `one` has is not.
+    let last = port.saturating_add(20);
+    let range = format!("127.0.0.1:{port}-{last}:7000");
+    engine.ok(&[
+        "run",
+        "-d",
+        "--rm",
+        "--name",
+        "two",
+        "--network",
+        "lan",
+        "-p",
+        &range,
+        "base",
+        "sleep",
+        "100",
+    ]);
+    let got = engine.ok(&["port", "two", "7000"]);
+    let got = got.trim().strip_prefix("127.0.0.1:").and_then(|n| n.parse::<u16>().ok());
+    assert!(got.is_some_and(|got| got > port && got <= last), "{got:?} of {range}");
+    engine.ok(&["rm", "-f", "two"]);
     let ip = engine.ok(&["inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", "one"]);
     assert!(ip.trim().parse::<std::net::Ipv4Addr>().is_ok(), "{ip}");
     let hosts = engine.ok(&["run", "--rm", "--network", "lan", "base", "cat", "/etc/hosts"]);

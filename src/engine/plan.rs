@@ -35,8 +35,17 @@ pub(crate) struct Plan {
     pub(crate) join: BTreeMap<String, PathBuf>,
     /// The bridges it is plugged into.
     pub(crate) endpoints: Vec<Endpoint>,
-    /// Ports that lead to it.
-    pub(crate) ports: Vec<Published>,
+    /// Ports that are to lead to it.
+    pub(crate) ports: Vec<Wanted>,
+}
+
+/// A port that is to be published. (The API's word for several of the host's is a range, `8000-8010`.)
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Wanted {
+    /// With the first of the host's ports that will do; 0 asks for any.
+    pub(crate) first: Published,
+    /// The last of them.
+    pub(crate) last: u16,
 }
 
 /// A directory or file of the host, or a fresh tmpfs, in the container.
@@ -82,7 +91,7 @@ pub(crate) fn make(engine: &Engine, container: &Container) -> Result<Plan> {
     container.change(|r| {
         r.networks.clone_from(&record.networks);
         r.devices.clone_from(&record.devices);
-        r.state.ports.clone_from(&ports);
+        r.state.ports = ports.iter().map(|wanted| wanted.first.clone()).collect();
     })?;
     let mut mounts = mounts::plan(&record.mounts, &record.host);
     etc::write(engine, container)?;
@@ -235,34 +244,45 @@ pub(crate) fn plug(
     })
 }
 
-/// `-p`, and with `-P` all that the image exposes. A host port of 0 is chosen when it is bound.
-fn ports(record: &Record) -> Result<Vec<Published>> {
+/// `-p`, and with `-P` all that the image exposes. Which port of the host it is, of a range or of all, is known when it is
+/// bound.
+fn ports(record: &Record) -> Result<Vec<Wanted>> {
     let mut ports = Vec::new();
     let bindings = record.host.port_bindings.iter().flatten();
     for (spec, hosts) in bindings {
         let (port, protocol) = parse_port(spec)?;
         for host in hosts.iter().flatten() {
             let text = host.host_port.as_deref().unwrap_or_default();
-            let bad = || Failure::bad(format!("invalid port specification: {text:?}"));
-            // A range asks for any one of it; its first is taken.
-            let first = text.split('-').next().unwrap_or_default();
-            let host_port = if first.is_empty() { 0 } else { first.parse().map_err(|_| bad())? };
+            let (host_port, last) =
+                range(text).ok_or_else(|| Failure::bad(format!("invalid port specification: {text:?}")))?;
             let host_ip = match host.host_ip.as_deref() {
                 None | Some("") => "0.0.0.0".to_owned(),
                 Some(ip) => ip.to_owned(),
             };
-            ports.push(Published { port, protocol: protocol.clone(), host_ip, host_port });
+            let first = Published { port, protocol: protocol.clone(), host_ip, host_port };
+            ports.push(Wanted { first, last });
         }
     }
     if record.host.publish_all_ports.unwrap_or_default() {
         for spec in record.config.exposed_ports.iter().flatten() {
             let (port, protocol) = parse_port(spec)?;
-            if !ports.iter().any(|p| p.port == port && p.protocol == protocol) {
-                ports.push(Published { port, protocol, host_ip: "0.0.0.0".into(), host_port: 0 });
+            if !ports.iter().any(|p| p.first.port == port && p.first.protocol == protocol) {
+                let first = Published { port, protocol, host_ip: "0.0.0.0".into(), host_port: 0 };
+                ports.push(Wanted { first, last: 0 });
             }
         }
     }
     Ok(ports)
+}
+
+/// `8000`, `8000-8010`, or nothing: then any will do.
+fn range(text: &str) -> Option<(u16, u16)> {
+    if text.is_empty() {
+        return Some((0, 0));
+    }
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+    (first <= last).then_some((first, last))
 }
 
 /// `80/tcp`
@@ -273,4 +293,21 @@ fn parse_port(spec: &str) -> Result<(u16, String)> {
         return Err(Failure::bad(format!("ports of {protocol} cannot be published, only tcp and udp")));
     }
     Ok((port, protocol.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::range;
+
+    #[test]
+    fn ranges_of_the_hosts_ports() {
+        for (text, expected) in
+            [("", Some((0, 0))), ("80", Some((80, 80))), ("8000-8010", Some((8000, 8010)))]
+        {
+            assert_eq!(range(text), expected, "{text}");
+        }
+        for bad in ["-", "80-", "81-80", "http", "1-99999"] {
+            assert_eq!(range(bad), None, "{bad}");
+        }
+    }
 }

@@ -5,7 +5,7 @@ use super::wire;
 use crate::engine::{
     container::Published,
     failure::{Failure, Result},
-    plan::Plan,
+    plan::{Plan, Wanted},
 };
 use nix::{
     sched::{CloneFlags, setns},
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    ops::RangeInclusive,
     os::{
         fd::{AsFd, OwnedFd},
         unix::{net::UnixStream, process::CommandExt},
@@ -55,13 +56,13 @@ pub(crate) fn publish(plan: &Plan, pid: Pid) -> Result<(Option<Proxy>, Vec<Publi
     let address = bridged.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let mut ports = Vec::new();
     let mut sockets: Vec<(OwnedFd, Route)> = Vec::new();
-    for port in &plan.ports {
+    for Wanted { first: port, last } in &plan.ports {
         let ip: IpAddr = port
             .host_ip
             .parse()
             .map_err(|_| Failure::bad(format!("invalid host address: {}", port.host_ip)))?;
         let to = SocketAddr::new(address, port.port);
-        let (socket, bound) = bind(port.protocol == "tcp", SocketAddr::new(ip, port.host_port))?;
+        let (socket, bound) = bind_first(port.protocol == "tcp", ip, port.host_port..=*last)?;
         sockets.push((socket, Route { tcp: port.protocol == "tcp", to }));
         ports.push(Published { host_port: bound, ..port.clone() });
     }
@@ -80,6 +81,18 @@ pub(crate) fn publish(plan: &Plan, pid: Pid) -> Result<(Option<Proxy>, Vec<Publi
         wire::send(proxy.wire.as_fd(), &wire::Hello::Attach(attach), Some(socket.as_fd()))?;
     }
     Ok((Some(proxy), ports))
+}
+
+/// Takes the first of these ports that is free.
+fn bind_first(tcp: bool, ip: IpAddr, ports: RangeInclusive<u16>) -> Result<(OwnedFd, u16)> {
+    let last = *ports.end();
+    for port in ports {
+        match bind(tcp, SocketAddr::new(ip, port)) {
+            Err(_) if port != last => {}
+            bound => return bound,
+        }
+    }
+    Err(Failure::bad("the range of the host's ports is empty"))
 }
 
 fn bind(tcp: bool, at: SocketAddr) -> Result<(OwnedFd, u16)> {
