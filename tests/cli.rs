@@ -95,6 +95,8 @@ fn several(engine: &Engine) {
     let back = engine.dir.join("back");
     run(engine.teu(&["cp", "web:/tmp/new", &back.display().to_string()]));
     assert_eq!(std::fs::read_to_string(&back).expect("it came back"), "copied");
+    // Also where an ordinary user has no group by which to know them.
+    assert!(run(engine.teu(&["top", "web"])).contains("sleep"));
     assert_eq!(run(engine.teu(&["stop", "-t", "0", "web"])), "web\n");
     assert_eq!(run(engine.teu(&["wait", "web"])), "137\n");
     let (code, out, err) = said(engine, &["rm", "web", "web"]);

@@ -193,12 +193,31 @@ async fn top(call: Call) -> Answer {
     let arguments = call.get("ps_args").unwrap_or("-ef").to_owned();
     let engine = call.engine.clone();
     let table = blocking(move || {
-        let pids: Vec<i32> =
-            engine.runtime.cgroup(&container.id)?.procs()?.iter().map(|p| p.as_raw()).collect();
+        let group = engine.runtime.cgroup(&container.id)?.procs()?;
+        let pids = match group.is_empty() {
+            false => group.iter().map(|p| p.as_raw()).collect(),
+            // An ordinary user's container without a group: what else its processes have in common.
+            true => neighbours(container.look(|r| r.state.pid)),
+        };
         processes(&pids, &arguments)
     })
     .await?;
     json(&table)
+}
+
+/// The processes that are in one PID namespace with a container's first. With the host's, that is no sign of belonging to
+/// it: then only that first one is known.
+fn neighbours(first: i32) -> Vec<i32> {
+    // Of a process of somebody else, and of one that has just ended, there is nothing to be read.
+    let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let Some(theirs) = namespace(&first.to_string()).filter(|n| Some(n) != namespace("self").as_ref()) else {
+        return vec![first];
+    };
+    let names = std::fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.file_name());
+    names
+        .filter_map(|name| name.to_str()?.parse::<i32>().ok())
+        .filter(|pid| namespace(&pid.to_string()).as_ref() == Some(&theirs))
+        .collect()
 }
 
 /// As docker does it: the host's ps(1), of whose lines those of the container's processes are kept.
