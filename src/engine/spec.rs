@@ -16,6 +16,7 @@ use super::{
     failure::{Failure, Result},
     plan::Plan,
 };
+use cgroups::hierarchy::Version;
 use layers::{bundle::Overrides, root::Root};
 use oci_spec::{
     image::ImageConfiguration,
@@ -185,10 +186,9 @@ fn mounts(spec: &mut Spec, plan: &Plan) {
 /// Whether an ordinary user may make control groups of its own with the controllers that limits need: on cgroup v2,
 /// below the group that it is in, if somebody (systemd, as a rule) delegated it.
 pub(crate) fn delegated() -> bool {
-    let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let Some(path) = own.lines().find_map(|l| l.strip_prefix("0::/")) else { return false };
-    let dir = Path::new("/sys/fs/cgroup").join(path);
-    let controllers = std::fs::read_to_string(dir.join("cgroup.controllers")).unwrap_or_default();
+    let trees = cgroups::hierarchy::detect().unwrap_or_default();
+    let Some(tree) = trees.iter().find(|tree| tree.version == Version::V2) else { return false };
+    let controllers = std::fs::read_to_string(tree.own.join("cgroup.controllers")).unwrap_or_default();
     controllers.split_ascii_whitespace().any(|c| c == "memory")
-        && nix::unistd::access(&dir.join("cgroup.procs"), nix::unistd::AccessFlags::W_OK).is_ok()
+        && nix::unistd::access(&tree.own.join("cgroup.procs"), nix::unistd::AccessFlags::W_OK).is_ok()
 }

@@ -12,6 +12,7 @@ use crate::engine::{
     images,
     volumes::{Volumes, disk_usage},
 };
+use cgroups::hierarchy::Version;
 use hyper::header::{CACHE_CONTROL, HeaderValue, PRAGMA};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -88,7 +89,8 @@ async fn info(call: Call) -> Answer {
     let kilobytes = memory
         .lines()
         .find_map(|l| l.strip_prefix("MemTotal:")?.trim().trim_end_matches(" kB").parse::<u64>().ok());
-    let v2 = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    // Some trees of version 1 beside it, and docker says 1.
+    let v2 = cgroups::hierarchy::detect().is_ok_and(|trees| trees.iter().all(|t| t.version == Version::V2));
     let limits = !engine.rootless || crate::engine::spec::delegated();
     let mut security = vec!["name=seccomp,profile=builtin", "name=cgroupns"];
     let mut warnings = Vec::new();
