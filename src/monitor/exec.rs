@@ -61,7 +61,8 @@ fn start(plan: &ExecPlan, pump: &mut Pump) -> Result<OwnedFd> {
         .exec(&plan.container, &process, pipes.stdio(), &Default::default())
         .map_err(|e| refused(&e))?;
     if let (Some(console), Some((height, width))) = (&running.console, plan.console) {
-        super::pump::set_size(console, height, width);
+        // As it was before, if it will not: only its program can tell.
+        let _ = namespaces::terminal::resize(console, height, width);
     }
     let (input, outputs) = pipes.ours();
     pump.connect(input, outputs, running.console).map_err(failed)?;

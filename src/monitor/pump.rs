@@ -273,7 +273,8 @@ impl Pump {
 
     fn resize(&self, height: u16, width: u16) {
         if let Some(console) = &self.console {
-            set_size(console, height, width);
+            // A terminal that is hung up has no size any more, and nobody who would look at it.
+            let _ = namespaces::terminal::resize(console, height, width);
         }
     }
 
@@ -341,11 +342,4 @@ impl Pump {
             _ => None,
         })
     }
-}
-
-/// The size of a terminal.
-pub(crate) fn set_size(console: &OwnedFd, height: u16, width: u16) {
-    let size = libc::winsize { ws_row: height, ws_col: width, ws_xpixel: 0, ws_ypixel: 0 };
-    // SAFETY: the descriptor is a terminal's and the pointer that of a whole winsize, which the kernel only reads.
-    unsafe { libc::ioctl(console.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
 }
