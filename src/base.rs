@@ -2,7 +2,7 @@
 //!
 //! A program alone in an empty root does not start: it names a loader (ELF's `PT_INTERP`), and the loader
 //! looks for the libraries that the program names (`DT_NEEDED`), and those that the libraries name. This
-//! collects all of them for a shell and some fifty tools, at the places where the host has them, and
+//! collects all of them for a shell and more than sixty tools, at the places where the host has them, and
 //! that is an image that runs. A static busybox needs nothing but itself: where one is installed, it is
 //! used alone.
 //!
