@@ -5,10 +5,10 @@ use super::{
     http::{Client, Query, escape},
     stream,
 };
-use crate::explain::{Step, Table};
 use anyhow::{Result, bail};
 use hyper::{Response, body::Incoming};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use namespaces::tell::{Step, Table};
 use serde::Deserialize;
 use std::{
     collections::HashMap,

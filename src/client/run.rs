@@ -6,10 +6,10 @@ use super::{
     options::Settings,
     pull, stream,
 };
-use crate::explain::{Step, Table};
 use anyhow::{Context, Result, anyhow, bail};
 use bollard_stubs::models::{ContainerCreateResponse, ContainerInspectResponse};
 use hyper::{Response, StatusCode, body::Incoming};
+use namespaces::tell::{Step, Table};
 use std::{fs, io::Write, time::Duration};
 
 /// Create and run a new container from an image

@@ -8,7 +8,7 @@ use crate::{
         failure::{Failure, Result},
         plan::Endpoint,
     },
-    explain::Recorder,
+    explain::recorder,
     server::{AuthConfig, progress, to_credentials},
 };
 use dockerfile::{Build, Event, Network};
@@ -56,7 +56,7 @@ pub(crate) fn main(dir: &Path) -> Result<()> {
         disk::read_json(&dir.join("plan.json"))?.ok_or_else(|| Failure::internal("no plan"))?;
     let _ = std::fs::remove_file(dir.join("plan.json"));
     if plan.explain {
-        Recorder::install(std::io::stdout().as_fd().try_clone_to_owned()?);
+        recorder(std::io::stdout().as_fd().try_clone_to_owned()?).install();
     }
     let mut code = None;
     if let Err(failure) = run(&plan, dir, &mut code) {

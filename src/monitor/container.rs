@@ -79,7 +79,7 @@ fn start(plan: Plan, runtime: &Runtime, pump: &mut Pump) -> Result<(OwnedFd, Cgr
     if plan.record.explain
         && let Ok(file) = std::fs::OpenOptions::new().append(true).open(plan.run.join("explain"))
     {
-        crate::explain::Recorder::install(file.into());
+        crate::explain::recorder(file.into()).install();
     }
     mount_root(&plan).map_err(failed)?;
     let record = &plan.record;

@@ -11,7 +11,7 @@ use crate::{
         failure::{Failure, Result},
         images, import,
     },
-    explain::Recorder,
+    explain::recorder,
 };
 use base64::{
     Engine as _, alphabet,
@@ -289,7 +289,7 @@ fn explained(explain: bool, lines: &Lines, work: impl FnOnce() -> Result<()>) ->
             }
         }
     });
-    let result = tracing::subscriber::with_default(Recorder::new(OwnedFd::from(write)), work);
+    let result = tracing::subscriber::with_default(recorder(OwnedFd::from(write)), work);
     let _ = told.join();
     result
 }

@@ -19,7 +19,7 @@
 //!
 //! | module | what is in it |
 //! |---|---|
-//! | [`show`] | which namespaces a process has |
+//! | [`show`], [`tell`] | which namespaces a process has; each step told as it is done |
 //! | [`userns`] | id maps; an ordinary user becomes root inside |
 //! | `talk`, `sys` | what parent and child say to each other; system calls that nobody wraps |
 //! | `options`, `pseudo`, `cgroupfs`, `idmap`, `copyup` | mounts: options by name; /proc and /sys kept honest; the container's view of its groups; translated owners; a filled tmpfs |
@@ -67,6 +67,7 @@ pub mod spec;
 mod sys;
 mod sysctl;
 mod talk;
+pub mod tell;
 pub mod terminal;
 mod timens;
 mod tuning;

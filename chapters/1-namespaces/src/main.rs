@@ -1,7 +1,6 @@
 //! The command line of this chapter.
 
 mod connect;
-mod explain;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
@@ -9,7 +8,7 @@ use comfy_table::{Table, presets::NOTHING};
 use namespaces::{
     Error, enter,
     foreground::{self, Signals},
-    gate, process, sealed, show, spec,
+    gate, process, sealed, show, spec, tell,
 };
 use nix::unistd::{Pid, mkdtemp};
 use std::{
@@ -37,7 +36,7 @@ enum Command {
     /// A bundle is a directory with config.json and the root filesystem that it names. Make one:
     /// mkdir -p b/rootfs; namespaces spec >b/config.json; then put a system into b/rootfs.
     Run {
-        /// Tell each step as it is done: how long it took, the system call, what it did
+        /// Tell each step as it is done: how long it took, the system call, what it did, the book's section
         #[arg(long)]
         explain: bool,
         /// Move the root over the old one instead of pivot_root(2), for a root on the initial ramfs
@@ -105,7 +104,7 @@ fn main() -> ExitCode {
 /// What comes first whenever a process is to be made: out of its reach, and ready to tell.
 fn start(explain: bool) -> Result<()> {
     sealed::ensure()?;
-    explain::listen(explain);
+    tell::people("namespaces", explain);
     Ok(())
 }
 

@@ -555,8 +555,15 @@ fn explain_tells_the_steps() {
     let mut command = bundle.command();
     let output = finish(command.arg("--explain").stdin(Stdio::null()));
     let at = |call: &str| output.stderr.find(call).unwrap_or_else(|| panic!("{call}: {output:?}"));
-    let order =
-        ["clone3(2)", "CLONE_NEWCGROUP", "lo up", "sethostname(2)", "bound on itself", "pivot_root(2)"];
+    let order = [
+        "system call",
+        "clone3(2)",
+        "CLONE_NEWCGROUP",
+        "lo up",
+        "sethostname(2)",
+        "bound on itself",
+        "pivot_root(2)",
+    ];
     assert!(order.map(at).is_sorted(), "{output:?}");
     // What cannot be had is told without being asked for.
     bundle.set("/process/capabilities/bounding", json!(["CAP_KILL", "CAP_FLY"]));

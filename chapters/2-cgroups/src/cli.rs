@@ -184,6 +184,9 @@ pub(crate) struct Run {
     /// Do not wait for its end
     #[arg(short, long)]
     pub(crate) detach: bool,
+    /// Tell each step as it is done: how long it took, the system call, what it did, the book's section
+    #[arg(long)]
+    pub(crate) explain: bool,
     /// Leave the stopped container behind
     #[arg(long)]
     pub(crate) keep: bool,

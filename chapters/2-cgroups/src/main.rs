@@ -9,7 +9,7 @@
 //! | [`console`] | sending a terminal to whoever asked for it |
 //! | [`update`], [`events`], [`features`] | those three |
 //! | [`limit`], [`show`] | `limit`, `stats`, `show`: groups by hand |
-//! | [`log`] | where errors go |
+//! | [`log`] | where errors, warnings and steps go |
 
 mod cli;
 mod console;
@@ -30,7 +30,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let sealed = out_of_reach();
     let cli = cli::parse();
-    log::steps(&cli.global);
+    log::steps(&cli.global, matches!(&cli.command, Command::Run(options) if options.explain));
     match sealed.and_then(|()| run(&cli)) {
         // 128 and a signal's number fit.
         Ok(code) => ExitCode::from(code as u8),

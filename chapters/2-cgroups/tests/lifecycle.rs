@@ -23,6 +23,7 @@ fn main() {
         Case::new("create_start_kill_delete", root, lifecycle),
         Case::new("state_is_the_specs_json", root, state_json),
         Case::new("run_gives_the_exit_code", root, exit_codes),
+        Case::new("run_explains_its_steps", root, explained),
         Case::new("run_passes_signals_on", root, run_signals),
         Case::new("options_on_both_sides_of_the_id", root, both_sides),
         Case::new("an_id_is_taken_once", root, taken),
@@ -61,6 +62,13 @@ fn main() {
         ),
         Case::new("nothing_is_left_behind", root, traces),
     ]);
+}
+
+fn explained() {
+    let b = Bundle::new("exit 3");
+    let said = b.fails(&["run", "--explain", "--bundle", "BUNDLE", "ID"]);
+    let at = |words: &str| said.find(words).unwrap_or_else(|| panic!("{words}: {said}"));
+    assert!(["system call", "mkdir(2)", "clone3(2)", "pivot_root(2)"].map(at).is_sorted(), "{said}");
 }
 
 fn lifecycle() {
