@@ -19,7 +19,7 @@
 //!
 //! | module | what is in it |
 //! |---|---|
-//! | [`show`], [`tell`] | which namespaces a process has; each step told as it is done |
+//! | [`show`], [`tell`], [`table`] | which namespaces a process has; each step told as it is done; columns for people |
 //! | [`userns`] | id maps; an ordinary user becomes root inside |
 //! | `talk`, `sys` | what parent and child say to each other; system calls that nobody wraps |
 //! | `options`, `pseudo`, `cgroupfs`, `idmap`, `copyup` | mounts: options by name; /proc and /sys kept honest; the container's view of its groups; translated owners; a filled tmpfs |
@@ -66,6 +66,7 @@ pub mod show;
 pub mod spec;
 mod sys;
 mod sysctl;
+pub mod table;
 mod talk;
 pub mod tell;
 pub mod terminal;

@@ -4,11 +4,12 @@ mod connect;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
-use comfy_table::{Table, presets::NOTHING};
 use namespaces::{
     Error, enter,
     foreground::{self, Signals},
-    gate, process, sealed, show, spec, tell,
+    gate, process, sealed, show, spec,
+    table::{self, Cell, Colour},
+    tell,
 };
 use nix::unistd::{Pid, mkdtemp};
 use std::{
@@ -68,7 +69,7 @@ enum Command {
     },
     /// Connect a process's network namespace to a bridge: a veth pair, an address, a default route
     Connect(connect::Connect),
-    /// Show which namespaces a process has, and which of them differ from mine
+    /// Show which namespaces a process has, beside mine: which are the same, and which are new
     Show {
         /// The process; this one if none is named
         pid: Option<i32>,
@@ -187,11 +188,15 @@ fn join(pid: i32, user: &str, cwd: PathBuf, env: Vec<String>, args: Vec<String>)
 }
 
 fn print_namespaces(pid: Option<i32>) -> Result<i32> {
-    let pid = pid.map_or_else(Pid::this, Pid::from_raw);
-    let mut table = Table::new();
-    table.load_style(NOTHING);
-    table.set_header(["NAMESPACE", "INODE", "MINE?", "WHAT IS ITS OWN"]);
-    for namespace in show::namespaces(pid)? {
+    let all = show::namespaces(pid.map_or_else(Pid::this, Pid::from_raw))?;
+    let head = |text: &str| Cell::new(text, Colour::Bold);
+    // Beside itself a process has nothing to compare.
+    let other = pid.is_some_and(|pid| pid != Pid::this().as_raw());
+    let mut rows = vec![match other {
+        true => ["NAMESPACE", "INODE", "MINE", "IT IS", "WHAT IS ITS OWN"].map(head).to_vec(),
+        false => ["NAMESPACE", "INODE", "WHAT IS ITS OWN"].map(head).to_vec(),
+    }];
+    for namespace in all {
         let own = match namespace.kind.as_str() {
             "cgroup" => "the root of its control groups",
             "ipc" => "System V IPC, POSIX message queues",
@@ -202,16 +207,15 @@ fn print_namespaces(pid: Option<i32>) -> Result<i32> {
             "user" => "user and group IDs, capabilities",
             _ => "hostname and domain name",
         };
-        let inode = namespace.inode.to_string();
-        table.add_row([
-            namespace.kind.as_str(),
-            &inode,
-            if namespace.shared { "same" } else { "differs" },
-            own,
-        ]);
+        let (same, colour) = if namespace.shared() { ("same", Colour::Dim) } else { ("new", Colour::Green) };
+        let mut row = vec![Cell::new(&namespace.kind, Colour::Cyan), Cell::new(namespace.inode, colour)];
+        if other {
+            row.extend([Cell::new(namespace.mine, Colour::Dim), Cell::new(same, colour)]);
+        }
+        row.push(Cell::new(own, Colour::Plain));
+        rows.push(row);
     }
-    let lines: Vec<String> = table.lines().map(|l| l.trim_end().to_owned()).collect();
-    writeln!(stdout(), "{}", lines.join("\n"))?;
+    write!(stdout(), "{}", table::align(&rows, table::coloured(&stdout())))?;
     Ok(0)
 }
 

@@ -5,6 +5,7 @@
 
 use crate::{Result, error::Doing};
 use nix::{
+    errno::Errno,
     sched::CloneFlags,
     sys::stat::stat,
     unistd::{Pid, getpid},
@@ -29,8 +30,15 @@ pub struct Namespace {
     pub kind: String,
     /// The inode that names it, as in `/proc/PID/ns`.
     pub inode: u64,
+    /// The inode of the caller's own.
+    pub mine: u64,
+}
+
+impl Namespace {
     /// Whether the caller is in the same one.
-    pub shared: bool,
+    pub fn shared(&self) -> bool {
+        self.inode == self.mine
+    }
 }
 
 /// The namespaces of a process, in the order of namespaces(7). A kind that this kernel
@@ -38,9 +46,9 @@ pub struct Namespace {
 pub fn namespaces(pid: Pid) -> Result<Vec<Namespace>> {
     let mut all = Vec::new();
     for (kind, _) in KINDS {
-        let Some(own) = inode(getpid(), kind)? else { continue };
+        let Some(mine) = inode(getpid(), kind)? else { continue };
         let Some(inode) = inode(pid, kind)? else { continue };
-        all.push(Namespace { kind: kind.into(), inode, shared: inode == own });
+        all.push(Namespace { kind: kind.into(), inode, mine });
     }
     Ok(all)
 }
@@ -64,9 +72,17 @@ pub(crate) fn names(flags: CloneFlags) -> String {
 
 fn inode(pid: Pid, kind: &str) -> Result<Option<u64>> {
     match stat(format!("/proc/{pid}/ns/{kind}").as_str()) {
+        Ok(found) => Ok(Some(found.st_ino)),
         // The process is there, but not this kind: the kernel was built without it.
-        Err(nix::errno::Errno::ENOENT) if stat(format!("/proc/{pid}/ns").as_str()).is_ok() => Ok(None),
-        other => Ok(Some(other.doing(|| format!("look at the {kind} namespace of process {pid}"))?.st_ino)),
+        Err(Errno::ENOENT) if stat(format!("/proc/{pid}/ns").as_str()).is_ok() => Ok(None),
+        Err(errno) => Err(errno).doing(|| {
+            let next = match errno {
+                Errno::ENOENT => " (there is no such process: `ps -e` lists those that run)",
+                Errno::EACCES | Errno::EPERM => " (it is another user's: look as root)",
+                _ => "",
+            };
+            format!("look at the {kind} namespace of process {pid}{next}")
+        }),
     }
 }
 
@@ -77,13 +93,13 @@ mod tests {
     #[test]
     fn my_own_are_all_shared() {
         let all = namespaces(getpid()).unwrap();
-        assert!(all.len() >= 7 && all.iter().all(|n| n.shared && n.inode != 0));
+        assert!(all.len() >= 7 && all.iter().all(|n| n.shared() && n.inode != 0));
         assert_eq!(differing(getpid()).unwrap(), CloneFlags::empty());
     }
 
     #[test]
     fn a_process_that_is_not_there() {
         let error = namespaces(Pid::from_raw(i32::MAX)).unwrap_err();
-        assert_eq!(error.errno(), Some(nix::errno::Errno::ENOENT));
+        assert_eq!(error.errno(), Some(Errno::ENOENT));
     }
 }

@@ -526,11 +526,15 @@ fn show_tells_what_differs() {
     let running = bundle.start("");
     let pid = running.pid;
     let output = finish(program().args(["show", &pid.to_string()]));
-    let inode = fs::metadata(format!("/proc/{pid}/ns/uts")).unwrap().ino().to_string();
+    let inode = |pid: &str| fs::metadata(format!("/proc/{pid}/ns/uts")).unwrap().ino();
+    let (inode, mine) = (inode(&pid.to_string()), inode("self"));
     let uts = output.stdout.lines().find(|l| l.trim_start().starts_with("uts")).unwrap();
-    assert!(uts.contains(&inode) && uts.contains("differs"), "{output:?}");
+    assert!(uts.contains(&format!("{inode}  {mine}  new")), "{output:?}");
     let time = output.stdout.lines().find(|l| l.trim_start().starts_with("time")).unwrap();
     assert!(time.contains("same"), "{output:?}");
+    assert!(!output.stdout.contains('\x1b'), "colours are for terminals: {output:?}");
+    let gone = finish(program().args(["show", &i32::MAX.to_string()]));
+    assert!(gone.code == 125 && gone.stderr.contains("`ps -e` lists"), "{gone:?}");
 }
 
 fn scheduling_is_set() {
