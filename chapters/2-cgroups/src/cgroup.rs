@@ -102,7 +102,7 @@ impl Cgroup {
             .filter(|group| group.path.is_dir());
         let cgroup = Cgroup::of(there.collect());
         if cgroup.groups.is_empty() {
-            return Err(Error::Path { path: path.into(), why: "is no group on this machine".into() });
+            return Err(Error::Path { path: path.into(), why: "is no group on this machine (groups are the directories below /sys/fs/cgroup; /proc/PID/cgroup names those of a process)".into() });
         }
         Ok(cgroup)
     }

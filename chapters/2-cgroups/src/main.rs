@@ -8,7 +8,7 @@
 //! | [`template`] | what `spec` writes |
 //! | [`console`] | sending a terminal to whoever asked for it |
 //! | [`update`], [`events`], [`features`] | those three |
-//! | [`limit`], [`show`] | `limit`, `stats`, `show`: groups by hand |
+//! | [`limit`], [`show`], [`words`] | `limit`, `stats`, `show`: groups by hand, and what is in their files |
 //! | [`log`] | where errors, warnings and steps go |
 
 mod cli;
@@ -23,6 +23,7 @@ mod run;
 mod show;
 mod template;
 mod update;
+mod words;
 
 use cli::{Cli, Command};
 use std::process::ExitCode;

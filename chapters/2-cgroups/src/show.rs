@@ -1,118 +1,87 @@
 //! Limits and counters as tables.
 
-use crate::{cli::Global, oci};
+use crate::{cli::Global, oci, words};
 use anyhow::Result;
 use cgroups::{
     cgroup::Cgroup,
     size::human,
     stats::{BlkioEntry, Stats},
 };
-use comfy_table::{
-    Attribute, Cell, CellAlignment, Color, ContentArrangement, LineStyle, Table, TableStyle, presets,
-};
+use comfy_table::{Attribute, Cell, CellAlignment, Color, LineStyle, Table, TableStyle, presets};
+use namespaces::table::{self, Colour};
 use std::{path::PathBuf, time::Duration};
 
 /// A line below the headings, and no more.
 const STYLE: TableStyle = presets::NOTHING.header_separator(LineStyle::new('─', '─', '─', '─'));
 
-/// A table with these headings.
-pub(crate) fn table<const N: usize>(headings: [&str; N]) -> Table {
+/// A table with these headings, in colour if it is for a terminal.
+fn headed<const N: usize>(headings: [&str; N], coloured: bool) -> Table {
     let mut table = Table::new();
-    table.load_style(STYLE).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(STYLE);
+    match coloured {
+        true => table.enforce_styling(),
+        false => table.force_no_tty(),
+    };
     table.set_header(headings.map(|h| Cell::new(h).add_attribute(Attribute::Bold)));
     table
 }
 
-/// Each limit's file and value.
-pub(crate) fn settings(settings: &[(PathBuf, String)]) -> Table {
-    let mut table = table(["what", "file", "value"]);
+/// Files and their values below the directory that they are in: `FILE VALUE IN WORDS WHAT IT SAYS`.
+fn files(settings: &[(PathBuf, String)], coloured: bool) -> String {
+    let cell = |text: &str, colour| table::Cell::new(text, colour);
+    let mut rows = Vec::new();
+    let mut above = None;
     for (file, value) in settings {
+        if above != file.parent() {
+            above = file.parent();
+            if !rows.is_empty() {
+                rows.push(vec![cell("", Colour::Plain)]);
+            }
+            let directory = above.map(|d| d.display().to_string()).unwrap_or_default();
+            rows.push(vec![cell(&directory, Colour::Cyan)]);
+        }
         let name = file.file_name().unwrap_or_default().to_string_lossy();
-        table.add_row([
-            Cell::new(meaning(&name)),
-            Cell::new(file.display()),
-            Cell::new(value).fg(Color::Green),
+        let words = words::value(file, value);
+        // A value that limits is what the reader is looking for.
+        let colour = if words::is_usual(&words) { Colour::Dim } else { Colour::Green };
+        let value = value.split('\n').collect::<Vec<_>>().join(", ");
+        rows.push(vec![
+            cell(&format!("  {name}"), Colour::Plain),
+            cell(if value.is_empty() { "(empty)" } else { &value }, colour),
+            cell(&words, colour),
+            cell(words::meaning(&name), Colour::Plain),
         ]);
     }
-    table
+    if !rows.is_empty() {
+        let head = ["  FILE", "VALUE", "IN WORDS", "WHAT IT IS"];
+        rows.insert(0, head.map(|h| cell(h, Colour::Bold)).to_vec());
+    }
+    table::align(&rows, coloured)
 }
 
-/// The files that limit, and what each one says.
-const FILES: [(&str, &str); 33] = [
-    ("memory.max", "memory, at most"),
-    ("memory.high", "memory, slowed down above"),
-    ("memory.low", "memory, left alone below"),
-    ("memory.min", "memory, guaranteed"),
-    ("memory.swap.max", "swap, at most"),
-    ("memory.oom.group", "on OOM, kill all"),
-    ("memory.limit_in_bytes", "memory, at most"),
-    ("memory.memsw.limit_in_bytes", "memory and swap, at most"),
-    ("memory.soft_limit_in_bytes", "memory, shrunk to when short"),
-    ("memory.swappiness", "eagerness to swap"),
-    ("memory.oom_control", "OOM killer"),
-    ("cpu.max", "cpu: quota and period, us"),
-    ("cpu.max.burst", "cpu: saved up for bursts, us"),
-    ("cpu.weight", "cpu: weight against others"),
-    ("cpu.idle", "cpu: only when idle"),
-    ("cpu.shares", "cpu: weight against others"),
-    ("cpu.cfs_quota_us", "cpu: quota, us per period"),
-    ("cpu.cfs_period_us", "cpu: period, us"),
-    ("cpu.cfs_burst_us", "cpu: saved up for bursts, us"),
-    ("cpuset.cpus", "on which processors"),
-    ("cpuset.mems", "on which memory nodes"),
-    ("pids.max", "processes and threads, at most"),
-    ("io.max", "I/O per device, at most"),
-    ("io.weight", "I/O weight"),
-    ("io.bfq.weight", "I/O weight (BFQ)"),
-    ("blkio.bfq.weight", "I/O weight (BFQ)"),
-    ("blkio.throttle.read_bps_device", "reads, bytes per second"),
-    ("blkio.throttle.write_bps_device", "writes, bytes per second"),
-    ("blkio.throttle.read_iops_device", "reads per second"),
-    ("blkio.throttle.write_iops_device", "writes per second"),
-    ("devices.list", "devices allowed"),
-    ("net_cls.classid", "traffic class"),
-    ("net_prio.ifpriomap", "traffic priority"),
-];
-
-fn meaning(file: &str) -> &'static str {
-    let devices = [("devices.allow", "device allowed"), ("devices.deny", "device denied")];
-    FILES.iter().chain(&devices).find(|(name, _)| *name == file).map_or("", |(_, what)| what)
+/// Each limit's file and what was written into it, for standard error.
+pub(crate) fn settings(settings: &[(PathBuf, String)]) -> String {
+    files(settings, table::coloured(&std::io::stderr()))
 }
 
 /// A group's limits as the kernel has them now.
-fn limits(cgroup: &Cgroup) -> Table {
-    let mut table = table(["what", "file", "value"]);
+fn limits(cgroup: &Cgroup) -> Vec<(PathBuf, String)> {
+    let mut all = Vec::new();
     for (_, directory) in cgroup.directories() {
-        for (name, what) in FILES {
+        for (name, _) in words::FILES {
             let file = directory.join(name);
-            let Ok(value) = std::fs::read_to_string(&file) else { continue };
-            let value = value.trim();
-            // A number near 2^63 is how v1 says that there is no limit.
-            let free = matches!(value, "" | "max" | "-1")
-                || value.starts_with("max ")
-                || value.parse::<u64>().is_ok_and(|n| n > 1 << 60);
-            let cell = if free {
-                Cell::new("no limit").fg(Color::DarkGrey)
-            } else {
-                Cell::new(pretty(name, value)).fg(Color::Green)
-            };
-            table.add_row([Cell::new(what), Cell::new(file.display()), cell]);
+            // A file that is not there: this kernel, or this controller, has no such limit.
+            if let Ok(value) = std::fs::read_to_string(&file) {
+                all.push((file, value.trim().to_owned()));
+            }
         }
     }
-    table
-}
-
-/// Bytes with their unit besides.
-fn pretty(name: &str, value: &str) -> String {
-    match value.parse::<u64>() {
-        Ok(n) if name.starts_with("memory.") && n >= 1024 => format!("{value} ({})", human(n)),
-        _ => value.replace('\n', ", "),
-    }
+    all
 }
 
 /// What a command used in the end.
 pub(crate) fn used(stats: &Stats, wall: Duration) -> Table {
-    let mut table = table(["used", "", "limit", "held back"]);
+    let mut table = headed(["used", "", "limit", "held back"], table::coloured(&std::io::stderr()));
     let (memory, cpu) = (&stats.memory.usage, &stats.cpu);
     let times = |n: u64| if n == 1 { "once".to_owned() } else { format!("{n} times") };
     let met =
@@ -210,14 +179,24 @@ pub(crate) fn limits_of(global: &Global, name: Option<&str>) -> Result<()> {
         Some(name) => group(global, name)?,
         None => Cgroup::own()?,
     };
-    println!("{}", limits(&cgroup));
+    let limits = limits(&cgroup);
+    if limits.is_empty() {
+        let directories = cgroup.directories();
+        let place = directories.first().map_or("here".into(), |(_, d)| format!("in {}", d.display()));
+        anyhow::bail!(
+            "no controller is switched on {place}, so nothing is limited by this group: name another one, such as /teu"
+        );
+    }
+    print!("{}", files(&limits, table::coloured(&std::io::stdout())));
     Ok(())
 }
 
 /// A row for each group, like `docker stats`.
 fn stats(groups: &[(String, Cgroup)]) -> Result<Table> {
-    let mut table =
-        table(["group", "cpu time", "memory / limit", "mem %", "pids", "block in / out", "held back", "oom"]);
+    let mut table = headed(
+        ["group", "cpu time", "memory / limit", "mem %", "pids", "block in / out", "held back", "oom"],
+        table::coloured(&std::io::stdout()),
+    );
     for column in 1..8 {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);

@@ -22,6 +22,7 @@ fn main() {
         Case::new("every_limit_reaches_its_file", root, files),
         Case::new("a_lower_limit_and_a_higher_one_can_both_be_set", root, update),
         Case::new("check_before_update", root, check_before_update),
+        Case::new("each_limit_is_shown_with_its_file", &[Need::Root], shown),
         Case::new("unified_files", &[Need::CgroupV2], unified),
         Case::new("freeze_stops_and_thaw_goes_on", root, freeze),
         Case::new("without_a_v2_tree_the_freezer_does_it", &[Need::CgroupV1], freezer_v1),
@@ -336,7 +337,25 @@ fn json() {
     assert_eq!(line["type"], "stats");
     assert!(line["data"]["cpu"]["usage"]["total"].as_u64().unwrap() > 0);
     let shown = out(&cgroups(&["show"]));
-    assert!(shown.contains("what") && shown.contains("value"), "{shown}");
+    assert!(shown.contains("FILE") && shown.contains("VALUE"), "{shown}");
+}
+
+/// What a user sees of limits: each file below its directory, the value, and what that says; no colours, for this is no terminal.
+fn shown() {
+    let output =
+        cgroups(&["limit", "--show", "--memory", "64m", "--cpus", "0.5", "--pids", "20", "--", "true"]);
+    let text = err(&output);
+    let row = |file: &str| {
+        let line =
+            text.lines().find(|l| l.trim_start().starts_with(file)).unwrap_or_else(|| panic!("{text}"));
+        line.split("  ").filter(|c| !c.is_empty()).map(|c| c.trim().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(row("FILE"), ["FILE", "VALUE", "IN WORDS", "WHAT IT IS"]);
+    assert_eq!(row("memory.")[1..3], ["67108864", "64MiB"], "{text}");
+    assert_eq!(row("pids.max")[1..], ["20", "processes and threads, at most"], "{text}");
+    assert!(text.contains("50ms in each 100ms: 0.5 of a cpu"), "{text}");
+    assert!(text.lines().any(|l| l.starts_with("/sys/fs/cgroup") && l.contains("teu-limit-")), "{text}");
+    assert!(!text.contains('\x1b'), "{text}");
 }
 
 fn exit_codes() {
