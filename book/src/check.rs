@@ -1,7 +1,7 @@
 //! What the text owes its reader, checked over the built book. Weaving has already refused every listing,
 //! figure and term that does not resolve; here are the links, the anchors, the pages and the sections.
 
-use crate::{cover, data, make};
+use crate::{calls, cover, data, make};
 use anyhow::{Context, Result, bail};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -59,6 +59,11 @@ pub(crate) fn check(root: &Path, out: &Path) -> Result<Report> {
             "no page names the exercise {}: {{{{#exercises {}}}}}",
             exercise.id, exercise.section
         ));
+    }
+
+    let page = fs::read_to_string(text.join("system-calls.md"))?;
+    for call in calls::unnamed(root, &page)? {
+        wrong.push(format!("system-calls.md does not say where and why {call} is called"));
     }
 
     let links = check_links(out, &mut wrong)?;

@@ -13,10 +13,12 @@
 //! | [`again`] | after an edit, only the pages that it has changed |
 //! | [`sources`] | a page for every source file, so that a listing's line can be looked up |
 //! | [`check`] | links, anchors, orphans, sections |
+//! | [`calls`] | the system calls of the sources, which the page about them has to name |
 //! | [`cover`] | the public items of the chapters: which page is about each |
 //! | [`serve`] | a small server on loopback that reloads the page when a file changes |
 
 mod again;
+mod calls;
 mod check;
 mod cover;
 mod data;
