@@ -2,15 +2,12 @@
 
 use super::{
     Found, command,
-    peers::{self, said, succeeded, version},
+    peers::{self, said, version},
     rounds::{Contestant, take_turns, time},
 };
 use crate::data::Row;
 use anyhow::Result;
-use std::{
-    fs::{self, File},
-    io::{BufWriter, Write},
-};
+use std::fs;
 
 const ROUNDS: usize = 5;
 
@@ -66,41 +63,55 @@ fn contestant<'a>(
     Contestant { rows: vec![row], turn: Box::new(turn) }
 }
 
-/// Puts an image into the registry that is new in each byte, so that nobody has a part of it: over the base, three
+/// Puts an image into the registry that is new in each layer, so that nobody has a part of it: over the base, three
 /// layers of many small files and one of a few large ones, as images are.
 fn publish(round: usize, image: &str) -> Result<()> {
-    fs::create_dir("context")?;
-    let mut seed = round as u64 + 1;
+    let mut noise = Noise::new(round as u64 + 1);
     for layer in 0..3 {
         for number in 0..1000 {
-            write(&format!("context/{layer}/{}", number / 100), number, 20_000, &mut seed)?;
+            let dir = format!("context/{layer}/{}", number / 100);
+            fs::create_dir_all(&dir)?;
+            fs::write(format!("{dir}/{number}"), noise.text(20_000))?;
         }
     }
+    fs::create_dir_all("context/3")?;
     for number in 0..9 {
-        write("context/3/0", number, 10_000_000, &mut seed)?;
+        fs::write(format!("context/3/{number}"), noise.text(10_000_000))?;
     }
     let copies: String = (0..4).map(|layer| format!("COPY {layer} /data/{layer}\n")).collect();
     fs::write("context/Dockerfile", format!("FROM base\n{copies}"))?;
     said(&format!("teu build -q -t {image} context"))?;
-    let mut push = command(&format!("teu push -q {image}"));
-    let output = push.output();
-    succeeded(&push, output)?;
+    said(&format!("teu push -q {image}"))?;
     said(&format!("teu rmi {image}"))?;
-    fs::remove_dir_all("context")?;
-    Ok(())
+    Ok(fs::remove_dir_all("context")?)
 }
 
-/// A file of words in no order, which a compressor makes about a third of.
-fn write(dir: &str, number: usize, size: usize, seed: &mut u64) -> Result<()> {
-    fs::create_dir_all(dir)?;
-    let mut file = BufWriter::new(File::create(format!("{dir}/{number}"))?);
-    let mut written = 0;
-    while written < size {
-        // A linear congruential generator (Knuth's constants): noise enough, and the same everywhere.
-        *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let word = format!("{:x} container ", *seed >> 32);
-        file.write_all(word.as_bytes())?;
-        written += word.len();
+/// Text of words in no order, which a compressor makes about half of.
+struct Noise {
+    state: u64,
+    words: Vec<String>,
+}
+
+impl Noise {
+    fn new(seed: u64) -> Noise {
+        let mut noise = Noise { state: seed, words: Vec::new() };
+        noise.words = (0..4096).map(|_| format!("{:x} ", noise.next())).collect();
+        noise
     }
-    Ok(file.flush()?)
+
+    /// A linear congruential generator (Knuth's constants): noise enough, and the same everywhere.
+    fn next(&mut self) -> u32 {
+        self.state =
+            self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.state >> 32) as u32
+    }
+
+    fn text(&mut self, size: usize) -> String {
+        let mut text = String::with_capacity(size + 16);
+        while text.len() < size {
+            let word = self.next() as usize % self.words.len();
+            text.push_str(&self.words[word]);
+        }
+        text
+    }
 }

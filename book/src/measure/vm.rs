@@ -39,6 +39,7 @@ const MACHINES: &str = "virtual machine";
 const CONTAINERS: &str = "container";
 
 pub(super) fn time() -> Result<Found> {
+    let with = vec![version("qemu-system-x86_64")?, guest(&newest_kernel()?)];
     let kernel = prepare("echo hello $(cut -d ' ' -f 1 /proc/uptime)")?;
     said("teu image base")?;
     let machine = move |_| {
@@ -71,11 +72,12 @@ pub(super) fn time() -> Result<Found> {
         Contestant { rows: vec![row("unshare", "unshare", CONTAINERS)], turn: Box::new(container(bare)) },
     ];
     let rows = take_turns(ROUNDS, |_| Ok(()), contestants)?;
-    let (title, with) = ("Time to the first line", vec![version("qemu-system-x86_64")?]);
+    let title = "Time to the first line";
     Ok(Found { title, unit: "ms", with, rounds: Some(ROUNDS), rows })
 }
 
 pub(super) fn memory() -> Result<Found> {
+    let with = vec![version("qemu-system-x86_64")?, guest(&newest_kernel()?)];
     let kernel = prepare("grep MemFree: /proc/meminfo; echo ready; read line")?;
     let mut machine = Started::new(&mut qemu(&kernel))?;
     let free: f64 = machine.line("MemFree:")?.trim_end_matches("kB").trim().parse()?;
@@ -102,12 +104,13 @@ pub(super) fn memory() -> Result<Found> {
         found(row("resident", "all its pages, shared ones included", CONTAINERS), resident),
         found(row("own", "its own pages", CONTAINERS), own),
     ];
-    let (title, with) = ("Memory for one waiting shell", vec![version("qemu-system-x86_64")?]);
+    let title = "Memory for one waiting shell";
     Ok(Found { title, unit: "kB", with, rounds: None, rows })
 }
 
 pub(super) fn disk() -> Result<Found> {
     let kernel = prepare("echo")?;
+    let with = vec![guest(&kernel)];
     let size = |path: &Path| -> Result<f64> { Ok(fs::metadata(path)?.len() as f64 / 1e3) };
     let (kernel, program) = (size(&kernel)?, size(Path::new("root/bin/busybox"))?);
     let found = |row: Row, value| Row { value: round(value), ..row };
@@ -115,7 +118,7 @@ pub(super) fn disk() -> Result<Found> {
         found(row("vm", "a kernel and the program", MACHINES), kernel + program),
         found(row("container", "the program", CONTAINERS), program),
     ];
-    Ok(Found { title: "On disk, to run one program", unit: "kB", with: vec![], rounds: None, rows })
+    Ok(Found { title: "On disk, to run one program", unit: "kB", with, rounds: None, rows })
 }
 
 /// Makes a root with a busybox in it, and of the same an initial file system whose init does `script`. Returns a kernel.
@@ -158,6 +161,12 @@ fn newest_kernel() -> Result<PathBuf> {
     kernels.sort();
     let newest = kernels.pop().context("there is no kernel in /boot (package linux-image-amd64)")?;
     Ok(newest.1)
+}
+
+/// Of which version the guest's kernel is: `vmlinuz-6.1.0-57-amd64` is 6.1.0.
+fn guest(kernel: &Path) -> String {
+    let name = kernel.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    format!("Linux {} as the guest", name.split('-').nth(1).unwrap_or_default())
 }
 
 fn qemu(kernel: &Path) -> Command {
