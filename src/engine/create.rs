@@ -141,6 +141,9 @@ fn check(
     host: &mut HostConfig,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
+    if std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        super::spec::limits::discard_what_v2_lacks(host, warnings);
+    }
     if let Some(dir) = config.working_dir.as_deref().filter(|d| !d.is_empty() && !d.starts_with('/')) {
         return Err(Failure::bad(format!(
             "the working directory '{dir}' is invalid, it needs to be an absolute path"

@@ -8,7 +8,7 @@ use crate::{
     tree, v1,
 };
 use nix::errno::Errno;
-use oci_spec::runtime::{LinuxResources, LinuxThrottleDevice};
+use oci_spec::runtime::{LinuxResources, LinuxThrottleDevice, LinuxWeightDevice};
 use std::{fs, path::Path};
 
 /// What one controller is told. (v2 calls `blkio` `io`.)
@@ -18,7 +18,7 @@ pub(crate) fn settings(controller: &str, limits: &LinuxResources) -> Result<Vec<
         "cpu" => cpu(limits)?,
         "cpuset" => v1::cpuset(limits),
         "pids" => v1::pids(limits),
-        "io" => io(limits),
+        "io" => io(limits)?,
         "hugetlb" => hugetlb(limits)?,
         "rdma" => v1::rdma(limits),
         _ => Vec::new(),
@@ -30,6 +30,10 @@ fn or_max(value: i64) -> String {
     if value < 0 { "max".into() } else { value.to_string() }
 }
 
+fn not_here(what: &str) -> Error {
+    Error::Limit(format!("cgroup v2 has no {what}: leave it out"))
+}
+
 fn memory(limits: &LinuxResources) -> Result<Vec<Setting>> {
     let Some(m) = limits.memory() else { return Ok(Vec::new()) };
     let given = |value: Option<i64>| value.filter(|v| *v != 0);
@@ -39,6 +43,12 @@ fn memory(limits: &LinuxResources) -> Result<Vec<Setting>> {
              map, slows a group down instead"
                 .into(),
         ));
+    }
+    if m.swappiness().is_some() {
+        return Err(not_here("swappiness for each group (swappiness)"));
+    }
+    if given(m.kernel()).or(given(m.kernel_tcp())).is_some_and(|limit| limit > 0) {
+        return Err(not_here("limit of kernel memory by itself (kernel, kernelTCP)"));
     }
     let mut all = Vec::new();
     if let Some(limit) = given(m.limit()) {
@@ -103,8 +113,12 @@ fn weight_of_shares(shares: u64) -> u64 {
 }
 
 /// Block I/O weights go from 10 to 1000. BFQ takes them as they are; iocost's file from 1 to 10000.
-fn io(limits: &LinuxResources) -> Vec<Setting> {
-    let Some(b) = limits.block_io() else { return Vec::new() };
+fn io(limits: &LinuxResources) -> Result<Vec<Setting>> {
+    let Some(b) = limits.block_io() else { return Ok(Vec::new()) };
+    let leaves = b.weight_device().iter().flatten().map(LinuxWeightDevice::leaf_weight);
+    if leaves.chain([b.leaf_weight()]).flatten().any(|weight| weight != 0) {
+        return Err(not_here("weights for the processes of a group beside its children (leafWeight)"));
+    }
     let line = |weight: u16| 1 + u64::from(weight.clamp(10, 1000) - 10) * 9999 / 990;
     let mut all = Vec::new();
     if let Some(weight) = b.weight().filter(|w| *w != 0) {
@@ -126,7 +140,7 @@ fn io(limits: &LinuxResources) -> Vec<Setting> {
     throttle("wbps", b.throttle_write_bps_device());
     throttle("riops", b.throttle_read_iops_device());
     throttle("wiops", b.throttle_write_iops_device());
-    all
+    Ok(all)
 }
 
 fn hugetlb(limits: &LinuxResources) -> Result<Vec<Setting>> {
@@ -211,7 +225,13 @@ mod tests {
         assert_eq!(memory(r#"{"limit":1000,"swap":1000}"#).unwrap()[1], "memory.swap.max=0");
         assert_eq!(memory(r#"{"limit":-1}"#).unwrap(), ["memory.max=max", "memory.swap.max=max"]);
         assert_eq!(memory(r#"{"limit":5,"reservation":4}"#).unwrap(), ["memory.max=5", "memory.low=4"]);
-        for bad in [r#"{"swap":3000}"#, r#"{"limit":3000,"swap":2000}"#, r#"{"disableOOMKiller":true}"#] {
+        for bad in [
+            r#"{"swap":3000}"#,
+            r#"{"limit":3000,"swap":2000}"#,
+            r#"{"disableOOMKiller":true}"#,
+            r#"{"swappiness":60}"#,
+            r#"{"kernel":1000}"#,
+        ] {
             assert!(memory(bad).is_err(), "{bad}");
         }
     }
@@ -234,5 +254,6 @@ mod tests {
             lines("io", json).unwrap(),
             ["io.bfq.weight=500", "io.max=8:0 rbps=1048576", "io.max=8:16 wiops=100"]
         );
+        assert!(lines("io", r#"{"blockIO":{"leafWeight":500}}"#).is_err());
     }
 }

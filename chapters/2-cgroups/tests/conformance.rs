@@ -1350,7 +1350,7 @@ fn seccomp_agent(no_new_privileges: bool) {
     let agent = std::thread::spawn(move || {
         let (state, fd) = receive(&listener);
         let state: Value = serde_json::from_str(&state).unwrap();
-        assert_eq!(state["fds"], json!(["seccompFd"]));
+        assert_eq!((&state["ociVersion"], &state["fds"]), (&json!("0.2.0"), &json!(["seccompFd"])));
         assert_eq!(state["metadata"], "who asks");
         assert_eq!(state["state"]["id"], json!(id));
         assert!(state["pid"].as_i64().unwrap() > 0);

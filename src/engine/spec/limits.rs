@@ -65,6 +65,19 @@ pub(crate) fn resources(host: &HostConfig, default: LinuxResources) -> Result<Li
     Ok(serde_json::from_value(Value::Object(all))?)
 }
 
+/// Leaves out what cgroup v2 has no files for, as docker does, and with its words.
+pub(crate) fn discard_what_v2_lacks(host: &mut HostConfig, warnings: &mut Vec<String>) {
+    if host.memory_swappiness.take().is_some_and(|s| s >= 0) {
+        warnings.push(
+            "Your kernel does not support memory swappiness capabilities or the cgroup is not mounted. Memory swappiness discarded."
+                .into(),
+        );
+    }
+    if host.oom_kill_disable.take() == Some(true) {
+        warnings.push("Your kernel does not support OomKillDisable. OomKillDisable discarded.".into());
+    }
+}
+
 fn throttles(devices: &Option<Vec<ThrottleDevice>>) -> Result<Option<Vec<Value>>> {
     let all = devices.iter().flatten().map(|d| {
         let (major, minor) = device(d.path.as_deref())?;
@@ -96,6 +109,23 @@ pub(crate) fn rlimit(asked: &ResourcesUlimits) -> Result<PosixRlimit> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_v2_lacks_is_left_out_with_a_word() {
+        let mut warnings = Vec::new();
+        let mut asked =
+            HostConfig { memory_swappiness: Some(60), oom_kill_disable: Some(true), ..HostConfig::default() };
+        discard_what_v2_lacks(&mut asked, &mut warnings);
+        assert_eq!((asked.memory_swappiness, asked.oom_kill_disable, warnings.len()), (None, None, 2));
+        // What the client sends when nobody asked.
+        let mut usual = HostConfig {
+            memory_swappiness: Some(-1),
+            oom_kill_disable: Some(false),
+            ..HostConfig::default()
+        };
+        discard_what_v2_lacks(&mut usual, &mut warnings);
+        assert_eq!((usual.memory_swappiness, warnings.len()), (None, 2));
+    }
 
     #[test]
     fn cpus_become_quota_and_period() {

@@ -78,7 +78,8 @@ pub(crate) fn agent(
         state["status"] = json!("creating");
     }
     let message = json!({
-        "ociVersion": state.get("ociVersion").cloned().unwrap_or_else(|| json!("1.2.0")),
+        // Of this message. The specification has never changed it, and agents that were written for crun compare.
+        "ociVersion": "0.2.0",
         "fds": ["seccompFd"],
         "pid": pid,
         "metadata": filter.listener_metadata().clone().unwrap_or_default(),
