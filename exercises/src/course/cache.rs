@@ -363,6 +363,22 @@ fn scenes(case: &Case) -> Vec<Scene> {
     ];
     if nix::unistd::geteuid().is_root() {
         let hint = "in the image, the context's files are root's, whosever they are here";
+        scenes.push(scene(
+            "a file of another stage has another owner",
+            "FROM scratch AS s\nCOPY --chown=11:22 f /\nFROM scratch\nCOPY --from=s /f /f\n",
+            "FROM scratch AS s\nCOPY --chown=33:22 f /\nFROM scratch\nCOPY --from=s /f /f\n",
+            none,
+            other(),
+            "what comes from a stage keeps its owner: that belongs to what is copied",
+        ));
+        scenes.push(scene(
+            "a file of another stage has another group",
+            "FROM scratch AS s\nCOPY --chown=11:22 f /\nFROM scratch\nCOPY --from=s /f /f\n",
+            "FROM scratch AS s\nCOPY --chown=11:33 f /\nFROM scratch\nCOPY --from=s /f /f\n",
+            none,
+            other(),
+            "what comes from a stage keeps its owner: that belongs to what is copied",
+        ));
         scenes.push(same("a file has another owner", |c| chown(c.join("d/a"), Some(1234), Some(1234)), hint));
     }
     scenes

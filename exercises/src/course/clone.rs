@@ -24,8 +24,8 @@ pub(super) const EXERCISE: Exercise = Exercise {
     items: &[PLAN, CLONE],
     program: "cgroups",
     points: 20,
-    task: "`Plan::new` sorts what linux.namespaces asks for: a namespace with a path (not an empty one) is joined, relative paths\n\
-           starting at the bundle; one without is new. New ones are flags of the clone, and `kind as u64` is the flag; but the cgroup\n\
+    task: "`Plan::new` sorts what linux.namespaces asks for: a namespace with a path (not an empty one) is joined; the path\n\
+           has to be absolute (`inside::must_be_absolute`). One without is new. New ones are flags of the clone, and `kind as u64` is the flag; but the cgroup\n\
            and the time namespace are made later, by the child itself. `new_user` is told apart, since somebody then has to write\n\
            the id maps.\n\
            `clone3` makes the process: `None` in the child, its ID and a pidfd (CLONE_PIDFD) in the parent, which can wait for it\n\
@@ -178,8 +178,41 @@ fn check(case: &Case) -> Result<Verdict> {
         if let Some(verdict) = one(case, &mut bundle, joined.as_ref())? {
             return Ok(verdict);
         }
+        if let Some(neighbour) = &joined
+            && let Some(verdict) = relative(case, &mut bundle, neighbour)?
+        {
+            return Ok(verdict);
+        }
     }
     Ok(Verdict::Passed)
+}
+
+/// A path that leads to a namespace from the bundle, and from somewhere else to something else.
+fn relative(case: &Case, bundle: &mut Bundle, neighbour: &Neighbour) -> Result<Option<Verdict>> {
+    let name = case.dice.word();
+    std::os::unix::fs::symlink(neighbour.namespace("uts"), bundle.dir.join(&name))?;
+    let mut namespaces = bundle.list("/linux/namespaces");
+    namespaces.iter_mut().filter(|n| n["type"] == "uts").for_each(|n| n["path"] = name.as_str().into());
+    bundle.config["linux"]["namespaces"] = Value::Array(namespaces);
+    bundle.write()?;
+    let mut command = case.command();
+    command.arg("--root").arg(case.dir.join("state")).arg("run").arg("--bundle").arg(&bundle.dir);
+    command.arg(case.dice.word());
+    fence::around(
+        &mut command,
+        CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWNET,
+        vec![],
+    );
+    let code = bundle.config["process"]["args"][2].as_str().and_then(|s| s.rsplit(' ').next()?.parse().ok());
+    let ended = run::start(&mut command)?.end()?;
+    let went_on = ended.code() == code || ended.code() == Some(0);
+    Ok(went_on.then(|| {
+        Verdict::failed(
+            format!("a namespace whose path is not absolute ({name}) is refused"),
+            format!("it was joined: {}", ended.tell()),
+            "from which directory is it meant? runtime-spec, config-linux.md, \"Namespaces\"; `inside::must_be_absolute`",
+        )
+    }))
 }
 
 fn one(case: &Case, bundle: &mut Bundle, joined: Option<&Neighbour>) -> Result<Option<Verdict>> {

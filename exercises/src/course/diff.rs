@@ -8,7 +8,7 @@ use crate::{
     image::{self, Layout, Tar},
     verdict::Verdict,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::{
     sys::{
         stat::{FchmodatFlags, Mode, SFlag, UtimensatFlags, fchmodat, makedev, mknod, utimensat},
@@ -348,7 +348,11 @@ fn read(tar: &[u8]) -> Result<Vec<(String, Packed)>> {
     let mut read = Vec::new();
     for entry in tar::Archive::new(tar).entries()? {
         let mut entry = entry?;
-        let path = String::from_utf8_lossy(&entry.path_bytes()).trim_end_matches('/').to_owned();
+        let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let is_directory = entry.header().entry_type() == EntryType::Directory;
+        // Programs tell a directory by its slash, where they do not know better (tar(5)).
+        ensure!(path.ends_with('/') == is_directory, "a name ends in a slash if it is a directory's: {path}");
+        let path = path.trim_end_matches('/').to_owned();
         let link =
             entry.link_name_bytes().map(|l| String::from_utf8_lossy(&l).into_owned()).unwrap_or_default();
         let (mut mtime, mut xattrs) = ((entry.header().mtime()? as i64, 0), BTreeMap::new());
@@ -385,6 +389,10 @@ fn read(tar: &[u8]) -> Result<Vec<(String, Packed)>> {
     Ok(read)
 }
 
+/// What the overlay's own marks are in a layer.
+const MARKS: [(&str, &str); 2] =
+    [(".wh.gone", "a whiteout of the overlay"), ("emptied/.wh..wh..opq", "an opaque directory")];
+
 /// What is not as it should be.
 fn compare(tar: &[u8], mut expected: Made, twins: &[[String; 2]]) -> Result<Option<Verdict>> {
     let entries = match read(tar) {
@@ -403,9 +411,7 @@ fn compare(tar: &[u8], mut expected: Made, twins: &[[String; 2]]) -> Result<Opti
     let names: Vec<&str> = entries.iter().map(|(path, _)| path.as_str()).collect();
 
     // The marks have nothing but a name, and stand where they must.
-    for (mark, what) in
-        [(".wh.gone", "a whiteout of the overlay"), ("emptied/.wh..wh..opq", "an opaque directory")]
-    {
+    for (mark, what) in MARKS {
         if !names.contains(&mark) {
             let hint = "overlayfs spells it as a device 0/0 or an xattr; a layer spells it as an empty file with a name";
             return Ok(Some(Verdict::failed(
@@ -420,10 +426,13 @@ fn compare(tar: &[u8], mut expected: Made, twins: &[[String; 2]]) -> Result<Opti
         let mut two: Vec<_> = entries.iter().filter(|(path, _)| pair.contains(path)).collect();
         two.dedup_by(|(a, _), (b, _)| a == b);
         let whole = |p: &Packed| matches!(p.kind, EntryType::Regular | EntryType::Continuous);
-        let right = matches!(two[..], [(first, one), (_, other)] if whole(one) && other.kind == EntryType::Link && other.link == *first);
+        let right = matches!(two[..], [(first, one), (_, other)]
+            if whole(one) && other.kind == EntryType::Link && other.link == *first && other.content.is_empty());
         if !right {
-            let told: Vec<_> =
-                two.iter().map(|(path, p)| format!("{path}: {:?} {}", p.kind, p.link)).collect();
+            let told: Vec<_> = two
+                .iter()
+                .map(|(path, p)| format!("{path}: {:?} {} of {} bytes", p.kind, p.link, p.content.len()))
+                .collect();
             let expected = format!(
                 "one file with more than one name ({}) is once a file, then a hard link to it",
                 pair.join(", ")
@@ -443,7 +452,7 @@ fn compare(tar: &[u8], mut expected: Made, twins: &[[String; 2]]) -> Result<Opti
                 "is something packed by two ways?",
             )));
         }
-        let link = packed.kind == EntryType::Link || path.contains(".wh.");
+        let link = packed.kind == EntryType::Link || MARKS.iter().any(|(mark, _)| mark == path);
         match expected.remove(path) {
             Some(wanted) if wanted == *packed => (),
             Some(wanted) => return Ok(Some(differs(path, &wanted, packed))),

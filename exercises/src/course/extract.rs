@@ -228,6 +228,12 @@ fn tars(case: &Case, outside: &Path, victim: &str) -> Vec<(String, Vec<u8>, Outc
             new,
         ),
         (
+            format!("a named pipe {a}, and a file {a}/{c}"),
+            Tar::new().entry(b'6', &a, 0o644, "", b"").file(&format!("{a}/{c}"), 0o644, data).end(),
+            Outcome::Refused,
+            "a pipe opened for reading waits for a writer: are the flags that were given among those of the call?",
+        ),
+        (
             format!("a file {a}, another name {b} for it, and a file {a} once more"),
             Tar::new().file(&a, 0o644, other.as_bytes()).hard_link(&b, &a).file(&a, 0o600, data).end(),
             Outcome::Files(vec![(a.clone(), text.clone()), (b.clone(), other)]),

@@ -92,8 +92,10 @@ fn check(case: &Case) -> Result<Verdict> {
     if let Some(why) = cannot_make() {
         return Ok(Verdict::NotChecked(format!("whether the processes are gone: {why}")));
     }
-    if let Some(verdict) = frozen_meanwhile(case)? {
-        return Ok(verdict);
+    for part in [frozen_meanwhile, by_one_word, gone_before] {
+        if let Some(verdict) = part(case)? {
+            return Ok(verdict);
+        }
     }
     let all = trees();
     // By the word of version 2, where it is here; and by freezing, where version 1 has a tree for that.
@@ -108,6 +110,78 @@ fn check(case: &Case) -> Result<Verdict> {
         return Ok(verdict);
     }
     Ok(Verdict::Passed)
+}
+
+/// A stage of version 2: nobody dies of what is written there, so it is seen what else is done.
+fn by_one_word(case: &Case) -> Result<Option<Verdict>> {
+    let mut stage = Stage::new(case, "word")?;
+    stage.v2("memory pids", &[("cgroup.freeze", "")])?;
+    let victim = Neighbour::start(case, CloneFlags::empty(), None)?;
+    let list = stage.file("unified", "cgroup.procs");
+    let mut command = case.command();
+    command.args(["limit", "--quiet", "--path", &format!("/{}", stage.group), "--", "sh", "-c"]);
+    command.arg(format!("echo {} >{}", victim.number(), list.display()));
+    stage.around(&mut command)?;
+    let ended = run::start(&mut command)?.end()?;
+    let (word, frozen) = (stage.text("unified", "cgroup.kill"), stage.text("unified", "cgroup.freeze"));
+    let failed = |seen: String, hint: &str| {
+        let hint = if ended.untouched() { "the function is still empty" } else { hint };
+        Some(Verdict::failed(
+            "where there is cgroup.kill, a 1 is written into it, and nothing else is done",
+            seen,
+            hint,
+        ))
+    };
+    Ok(if word != "1" {
+        failed(
+            format!("cgroup.kill holds '{word}' ({})", ended.tell()),
+            "which of the group's trees is version 2's?",
+        )
+    } else if !frozen.is_empty() || !victim.lives() {
+        failed(
+            "the group was frozen, too, or who is on its list killed".into(),
+            "when the kernel has done it, it is done",
+        )
+    } else {
+        None
+    })
+}
+
+/// A group of which somebody else has removed a directory.
+fn gone_before(case: &Case) -> Result<Option<Verdict>> {
+    let groups = Groups::named(&format!("lab-{}", case.dice.word()));
+    let code = case.dice.number(3..90) as i32;
+    let mut command = case.command();
+    command.args(["limit", "--quiet", "--path", &groups.path(), "--", "sh", "-c"]);
+    command.arg(format!("read x; exit {code}"));
+    let mut running = run::start(&mut command)?;
+    let inside = running.watch(|_| groups.processes().first().copied())?;
+    // Where it is in one tree alone, as on version 2, nobody else can remove the directory under it.
+    let mut removed = None;
+    let there = if inside.is_some() { groups.there() } else { Vec::new() };
+    for directory in there.iter().rev().take(there.len().saturating_sub(1)) {
+        let out = directory.parent().zip(inside).is_some_and(|(above, pid)| {
+            // Where the group above hands controllers down (version 2), it takes no process.
+            fs::write(above.join("cgroup.procs"), pid.to_string()).is_ok()
+        });
+        if out && soon(|| fs::remove_dir(directory).is_ok()) {
+            removed = Some(directory.clone());
+            break;
+        }
+    }
+    let ended = running.end()?;
+    Ok(removed.filter(|_| ended.code() != Some(code)).map(|removed| {
+        let hint = if ended.untouched() {
+            "the function is still empty"
+        } else {
+            "ErrorKind::NotFound is what was wanted"
+        };
+        Verdict::failed(
+            "a directory that is gone already is no error",
+            format!("{} was gone: {}", removed.display(), ended.tell()),
+            hint,
+        )
+    }))
 }
 
 /// A stage whose freezer is a file: it says afterwards what was written there. The group's one process is another's, put on
@@ -126,7 +200,16 @@ fn frozen_meanwhile(case: &Case) -> Result<Option<Verdict>> {
     let state = stage.text("freezer", "freezer.state");
     let lives = !soon(|| !victim.lives());
     let ended = running.end()?;
-    Ok(if lives {
+    Ok(if ended.code().is_none() {
+        Some(Verdict::failed(
+            "an error that does not pass is told at once",
+            format!(
+                "a directory with files in it (ENOTEMPTY, on this stage) was waited for: {}",
+                ended.tell()
+            ),
+            "only EBUSY is a matter of time",
+        ))
+    } else if lives {
         Some(Verdict::failed(
             "without cgroup.kill, each process on the list is killed",
             format!("one was not: are left ({})", ended.tell()),

@@ -18,8 +18,8 @@ pub(super) const EXERCISE: Exercise = Exercise {
     program: "namespaces",
     points: 15,
     task: "The child waits in its new user namespace, in which no id means anything yet. `write_maps` writes both of its maps, as\n\
-           linux.uidMappings and linux.gidMappings ask (`maps`); a configuration that asks for the namespace and says nothing about\n\
-           its ids is invalid.\n\
+           linux.uidMappings and linux.gidMappings ask (`maps`); a configuration that has only one of the two says nothing about\n\
+           the other ids and is invalid; with none at all, ids inside are those outside (`same` gives these mappings).\n\
            `write_map` writes one of them (`which` is \"uid\" or \"gid\"): /proc/PID/uid_map has a line for each mapping, first the id\n\
            inside, then the id outside, then how many (`one_line`). An ordinary user may map only their own id (`own`) this way, one\n\
            line of one id; and the group only after \"deny\" is written to /proc/PID/setgroups. Whoever may not write what is asked\n\
@@ -120,22 +120,24 @@ fn check(case: &Case) -> Result<Verdict> {
     let ordinary = case.dice.number(60_000..90_000) as u32;
     let own = if root { ordinary } else { geteuid().as_raw() };
     let mine = |inside: u64| json!([{ "containerID": inside, "hostID": own, "size": 1 }]);
-    let mut rounds = vec![(Some(ordinary), mine(0), mine(0))];
+    // What is asked for, and what the kernel has to show: the same, but where nothing is asked for.
+    let nothing = || (json!([]), json!([]));
+    let both = |uids: Value, gids: Value| ((uids.clone(), gids.clone()), (uids, gids));
+    let mut rounds =
+        vec![(Some(ordinary), both(mine(0), mine(0))), (Some(ordinary), (nothing(), (mine(0), mine(0))))];
     if root {
         let dice = &case.dice;
         let base = dice.number(100_000..900_000);
         let (few, more) = (dice.number(1..50), dice.number(100..9000));
         let wide = |first: u64| json!([{ "containerID": 0, "hostID": first, "size": few }, { "containerID": few, "hostID": first + 20_000, "size": more }]);
-        rounds.push((None, wide(base), wide(base + 300_000)));
-        rounds.push((
-            None,
-            json!([{ "containerID": 0, "hostID": 0, "size": 1 }]),
-            json!([{ "containerID": 0, "hostID": 0, "size": 1 }]),
-        ));
+        rounds.push((None, both(wide(base), wide(base + 300_000))));
+        let first = || json!([{ "containerID": 0, "hostID": 0, "size": 1 }]);
+        rounds.push((None, both(first(), first())));
+        rounds.push((None, (nothing(), (here("uid")?, here("gid")?))));
     }
-    for (user, uids, gids) in rounds {
+    for (user, (asked, wanted)) in rounds {
         let user = user.filter(|_| root);
-        if let Some(verdict) = one(case, &mut bundle, user, &uids, &gids)? {
+        if let Some(verdict) = one(case, &mut bundle, user, &asked, &wanted)? {
             return Ok(verdict);
         }
     }
@@ -174,6 +176,12 @@ fn check(case: &Case) -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
+/// The ids that there are here, each mapped on itself.
+fn here(which: &str) -> Result<Value> {
+    let lines = numbers(&fs::read_to_string(format!("/proc/self/{which}_map"))?);
+    Ok(lines.iter().map(|l| json!({ "containerID": l[0], "hostID": l[0], "size": l[2] })).collect())
+}
+
 /// The lines of a map as the kernel shows them: three numbers each.
 fn numbers(text: &str) -> Vec<Vec<u64>> {
     text.lines().map(|l| l.split_whitespace().filter_map(|n| n.parse().ok()).collect()).collect()
@@ -183,12 +191,12 @@ fn one(
     case: &Case,
     bundle: &mut Bundle,
     user: Option<u32>,
-    uids: &Value,
-    gids: &Value,
+    asked: &(Value, Value),
+    (uids, gids): &(Value, Value),
 ) -> Result<Option<Verdict>> {
     let code = case.dice.number(3..90) as i32;
-    bundle.config["linux"]["uidMappings"] = uids.clone();
-    bundle.config["linux"]["gidMappings"] = gids.clone();
+    bundle.config["linux"]["uidMappings"] = asked.0.clone();
+    bundle.config["linux"]["gidMappings"] = asked.1.clone();
     bundle.config["process"]["args"] = json!(["/bin/sh", "-c", format!("read x; exit {code}")]);
     bundle.write()?;
     let mut command = case.command();

@@ -8,7 +8,10 @@ use crate::{
     verdict::Verdict,
 };
 use anyhow::Result;
-use nix::sched::{CloneFlags, setns};
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, setns, unshare},
+};
 use std::{fs::File, os::unix::process::CommandExt, process::Command};
 
 pub(super) const EXERCISE: Exercise = Exercise {
@@ -20,11 +23,14 @@ pub(super) const EXERCISE: Exercise = Exercise {
     points: 20,
     task: "`root` is the new root: a mount, with everything mounted in it. Make it the root of the mount namespace, and\n\
            leave nothing of the host's root behind: not reachable, not mounted. No directory inside the image may be needed\n\
-           for that, since an image may be read-only. `propagation` matters only if it names `shared`.",
+           for that, since an image may be read-only. `propagation` is linux.rootfsPropagation: where it leaves mounts shared with\n\
+           the host (not `is_all_cut_off`), the old root has to become a slave before it goes, or the host's own mounts go with it;\n\
+           and at the end it is what the new root gets (`options::propagation`).",
     invariants: &[
         "whoever enters the mount namespace finds the image at /",
         "no file system of the host's root is mounted in it any more",
         "the working directory is the new root",
+        "the host's own mounts stay, also where they are shared with ours",
     ],
     predict: "after pivot_root(\".\", \".\"), what is mounted at \"/\"? One thing, or two?",
     hints: [
@@ -125,5 +131,56 @@ fn check(case: &Case) -> Result<Verdict> {
             "the old root has to be unmounted, wherever it was put",
         ));
     }
-    Ok(Verdict::Passed)
+    drop(running);
+    // A shared tree is only root's to make.
+    if nix::unistd::geteuid().is_root() { shared(case, bundle) } else { Ok(Verdict::Passed) }
+}
+
+/// A container that asks to share its mounts, on a host (in a mount namespace of its own) that shares them, too: what we let
+/// go of there, goes there.
+fn shared(case: &Case, mut bundle: Bundle) -> Result<Verdict> {
+    bundle.config["linux"]["rootfsPropagation"] = "rshared".into();
+    bundle.write()?;
+    let mut command = case.command();
+    command.arg("run").arg(&bundle.dir);
+    // SAFETY: between fork and exec only system calls are made.
+    unsafe {
+        command.pre_exec(|| {
+            unshare(CloneFlags::CLONE_NEWNS)?;
+            for flag in [MsFlags::MS_SLAVE, MsFlags::MS_SHARED] {
+                mount(None::<&str>, "/", None::<&str>, flag | MsFlags::MS_REC, None::<&str>)?;
+            }
+            Ok(())
+        });
+    }
+    let mut running = run::start(&mut command)?;
+    let host = running.pid();
+    let Some(pid) = started(&mut running, &bundle)? else {
+        return never_started(running, |_| "which call failed, with the flags of `options::propagation`?");
+    };
+    let there = |pid: i32| facts::mounts(pid).into_iter().map(|m| m.at).collect::<Vec<_>>();
+    let after = there(host);
+    let gone: Vec<String> =
+        there(case.sandbox.first()).into_iter().filter(|at| !after.contains(at)).collect();
+    if !gone.is_empty() {
+        return Ok(Verdict::failed(
+            "with rootfsPropagation rshared, the host keeps its mounts",
+            format!("the host has lost {}", gone.join(", ")),
+            "an unmount is shared, too: the old root has to become a slave first, with all below it",
+        ));
+    }
+    let root = facts::mounts(pid).into_iter().find(|m| m.at == "/");
+    let propagation = root.map(|m| m.propagation).unwrap_or_default();
+    Ok(if propagation.contains("shared:") {
+        Verdict::Passed
+    } else {
+        Verdict::failed(
+            "with rootfsPropagation rshared, the new root is shared",
+            format!(
+                "/proc/PID/mountinfo says of it: {}",
+                if propagation.is_empty() { "private" } else { &propagation }
+            ),
+            "the last step: mount(2) with the flag of `options::propagation`, on /",
+        )
+    })
 }

@@ -103,6 +103,9 @@ fn check(case: &Case) -> Result<Verdict> {
             return Ok(verdict);
         }
     }
+    if let Some(verdict) = named(case)? {
+        return Ok(verdict);
+    }
     Ok(nothing_left(case)?.unwrap_or(Verdict::Passed))
 }
 
@@ -221,6 +224,32 @@ fn connected(case: &Case, round: u32) -> Result<Option<Verdict>> {
     }
     if ended.code() != Some(0) {
         return fail("all of it succeeds".into(), ended.tell(), "which request failed?");
+    }
+    Ok(None)
+}
+
+/// A name with letters that the kernel would take, and hardly a program.
+fn named(case: &Case) -> Result<Option<Verdict>> {
+    let neighbour = Neighbour::start(case, CloneFlags::CLONE_NEWNET, None)?;
+    let word = || case.dice.word()[..6].to_owned();
+    for (what, host, name) in
+        [("outer", format!("{}ü", word()), word()), ("inner", word(), format!("{}ü", word()))]
+    {
+        let bridge = format!("br{}", word());
+        let mut command = case.command();
+        command.args(["connect", &neighbour.number().to_string(), "--bridge", &bridge]);
+        command.args(["--host-name", &host, "--name", &name]);
+        command.args(["--address", "10.79.1.2/24", "--gateway", "10.79.1.1"]);
+        let ended = run::start(&mut command)?.end()?;
+        let made = outside(case, &host).exists();
+        if ended.code() == Some(0) || made {
+            let bad = if what == "outer" { &host } else { &name };
+            return Ok(Some(Verdict::failed(
+                format!("{bad} as the {what} end's name is refused, before anything is made"),
+                if made { format!("{host} was made ({})", ended.tell()) } else { "it succeeded".into() },
+                "both names are checked first: `check_name`",
+            )));
+        }
     }
     Ok(None)
 }

@@ -337,6 +337,13 @@ fn scenes(case: &Case) -> Vec<Scene> {
             None,
             "was `self.open` cleared? A directory kept open may be one that was removed",
         ),
+        scene(
+            "a file deleted in a directory, then all that is in the one above, then another file in it",
+            file(mark(mark(Tar::new(), &format!("{d}/{s}/.wh.{x}")), &no_all), &dsy),
+            merged(&[&dx, &dsx], &[(&dsy, is(&new))]),
+            None,
+            "was `self.open` cleared? A directory kept open may be one that was removed",
+        ),
     ]
 }
 
@@ -359,7 +366,8 @@ fn tree(dir: &Path, prefix: &str) -> Result<Tree> {
         } else if kind.is_char_device() && stat.rdev() == 0 {
             "a whiteout (device 0/0)".into()
         } else if kind.is_file() {
-            format!("the file {:?}", fs::read_to_string(&path).unwrap_or_default())
+            let marked = if is_opaque(&path) { ", marked as an opaque directory" } else { "" };
+            format!("the file {:?}{marked}", fs::read_to_string(&path).unwrap_or_default())
         } else {
             format!("something of the type {kind:?}")
         };
