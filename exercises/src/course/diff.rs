@@ -5,11 +5,14 @@ use super::{
     tool::{ran, refused, unwell, well},
 };
 use crate::{
+    fence,
     image::{self, Layout, Tar},
+    run,
     verdict::Verdict,
 };
 use anyhow::{Context, Result, ensure};
 use nix::{
+    sched::CloneFlags,
     sys::{
         stat::{FchmodatFlags, Mode, SFlag, UtimensatFlags, fchmodat, makedev, mknod, utimensat},
         time::TimeSpec,
@@ -191,7 +194,28 @@ fn check(case: &Case) -> Result<Verdict> {
             "in a layer it would say that the other is gone",
         ));
     }
-    Ok(Verdict::Passed)
+    shorter(case, &layout)
+}
+
+/// A file that gives less than its stat says, as one does that is cut off while it is read. The kernel has such files: each
+/// of sysfs is called a page long.
+fn shorter(case: &Case, layout: &Layout) -> Result<Verdict> {
+    let file = case.dir.join("short").join(case.dice.word());
+    fs::create_dir(case.dir.join("short")).context("make a directory")?;
+    fs::write(&file, "").context("write a file")?;
+    let mut command = case.command();
+    command.args(["--store", "store", "commit", "short", "short", "--onto", "base"]);
+    fence::around(&mut command, CloneFlags::empty(), vec![("/sys/class/net/lo/mtu".into(), file)]);
+    let ended = run::start(&mut command)?.end()?;
+    Ok(if refused(&ended) && layout.find("short")?.is_none() {
+        Verdict::Passed
+    } else {
+        Verdict::failed(
+            "a file that becomes shorter while it is read is an error",
+            ended.tell(),
+            "the header has said how many bytes come: what comes next would be read as the rest of them",
+        )
+    })
 }
 
 /// Paths, each with what a tar has of it.

@@ -338,8 +338,8 @@ fn scenes(case: &Case) -> Vec<Scene> {
             "was `self.open` cleared? A directory kept open may be one that was removed",
         ),
         scene(
-            "a file deleted in a directory, then all that is in the one above, then another file in it",
-            file(mark(mark(Tar::new(), &format!("{d}/{s}/.wh.{x}")), &no_all), &dsy),
+            "the opaque mark in a directory, then in the one above, and then a file in the first",
+            file(mark(mark(Tar::new(), &format!("{ds}/.wh..wh..opq")), &no_all), &dsy),
             merged(&[&dx, &dsx], &[(&dsy, is(&new))]),
             None,
             "was `self.open` cleared? A directory kept open may be one that was removed",
