@@ -2,6 +2,7 @@
 
 mod commands {
     pub(crate) mod class;
+    pub(crate) mod elsewhere;
     pub(crate) mod engine;
     pub(crate) mod grade;
     pub(crate) mod learn;
@@ -10,7 +11,7 @@ mod commands {
     pub(crate) mod watch;
 }
 
-use crate::commands::{class, engine, grade, learn, mutants, verify, watch};
+use crate::commands::{class, elsewhere, engine, grade, learn, mutants, verify, watch};
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use lab::{
@@ -113,6 +114,16 @@ enum Cmd {
         /// The random values of an earlier run
         #[arg(long)]
         seed: Option<u64>,
+        /// Only build the answers, into this directory: to be judged on another machine, without a compiler
+        #[arg(long, value_name = "DIR", conflicts_with = "built")]
+        build: Option<PathBuf>,
+        /// With --build, only the engine's own
+        #[arg(long, requires = "build")]
+        own: bool,
+        /// Judge the answers that have been built into this directory (on a slow machine with TEU_LAB_SLOW=10 in the
+        /// environment)
+        #[arg(long, value_name = "DIR", conflicts_with = "exercises")]
+        built: Option<PathBuf>,
     },
     /// A process of `verify` or `mutants` that judges what it is asked on standard input
     #[command(name = crew::COMMAND, hide = true)]
@@ -156,7 +167,11 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         Cmd::Grade(options) => grade::grade(dir, options),
         Cmd::Engine { arguments } => engine::engine(dir, arguments),
         Cmd::Class(options) => class::class(options),
-        Cmd::Verify { exercises, seed } => verify::verify(&named(exercises)?, *seed),
+        Cmd::Verify { build: Some(dir), exercises, own, .. } => {
+            elsewhere::build(dir, &named(exercises)?, *own)
+        }
+        Cmd::Verify { built: Some(dir), seed, .. } => elsewhere::judge(dir, *seed),
+        Cmd::Verify { exercises, seed, .. } => verify::verify(&named(exercises)?, *seed),
         Cmd::Crew { seed } => crew::work(*seed).map(|()| ExitCode::SUCCESS),
         Cmd::Mutants { exercises, list } => mutants::mutants(&named(exercises)?, *list),
     }

@@ -1,6 +1,7 @@
 #!/bin/sh
 # run.sh [PACKAGE...] - the packages' tests as root on pure cgroup v2, in a virtual machine. By default those of namespaces and
-# cgroups, the engine's tests that depend on control groups (limits, crash), and what the book types on this version.
+# cgroups, the engine's tests that depend on control groups (limits, crash), what the book types on this version, and the
+# exercises that are about it (lab).
 #
 # Left out, unless TEU_VM_ALL is set: the peers (docker's, podman's and containerd's own programs take most of the time here, and
 # what they ask of the runtime is the same on both versions). Not run here at all: the layers, the builder and the registry,
@@ -32,22 +33,35 @@ done
 [ -n "$version" ] || skip "a kernel with its modules in /boot and /lib/modules (package linux-image-amd64)"
 
 # Built here, where the compiler is fast. cargo names each test program in a line of JSON.
-[ $# -gt 0 ] || set -- namespaces cgroups book
+[ $# -gt 0 ] || set -- namespaces cgroups book lab
 # All are asked for, as `cargo test` does it: for a few packages alone it would compile the libraries once more, with fewer features.
-built=$(cargo test --workspace --no-run --message-format=json | grep '"profile":{[^}]*"test":true')
+built=
+[ "$*" = lab ] || built=$(cargo test --workspace --no-run --message-format=json | grep '"profile":{[^}]*"test":true')
 # Of a package, those whose name has this in it.
 programs() {
     echo "$built" | grep "#$1@\|/$1#[0-9]" | grep "\"name\":\"${2:-}" | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p'
 }
-tests=
+tests='' answers=''
 for package in "$@"; do
+    if [ "$package" = lab ]; then
+        # Its own tests are of the grader; here the exercises are judged for which the version of control groups makes a difference:
+        # all answers to the one that is about version 2 alone, and of the others the engine's own.
+        lab=$(cargo build --workspace --bin lab --message-format=json | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
+        answers=$(dirname "$lab")/lab-answers
+        rm -rf "$answers"
+        "$lab" verify --build "$answers/all" hand-down
+        "$lab" verify --build "$answers/own" --own group memory cpu stats kill
+        continue
+    fi
     # Of the book, only its transcripts are about this machine.
     only=$([ "$package" != book ] || echo transcripts)
     tests="$tests $(programs "$package" "$only")"
     [ "$package" != cgroups ] || tests="$tests $(programs teu limits) $(programs teu crash)"
 done
 [ -n "${TEU_VM_ALL:-}" ] || tests=$(echo "$tests" | tr ' ' '\n' | grep -v /peers-)
-[ -n "$tests" ] || { echo "no test was built"; exit 1; }
+[ -n "$tests$answers" ] || { echo "no test was built"; exit 1; }
+target=$([ -z "$answers" ] || dirname "$answers")
+[ -n "$target" ] || target=$(dirname "$(dirname "$(echo $tests | cut -d' ' -f1)")")
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -88,7 +102,8 @@ export PATH=$PATH HOME=/root TEU_VM=1 TEU_SOAK=20
 modules="overlay veth bridge tun nf_tables nft_masq nft_chain_nat loop fuse"
 tests="$(echo $tests)"
 project="$PWD"
-target="$(dirname "$(dirname "$(echo $tests | cut -d' ' -f1)")")"
+target="$target"
+lab="${lab:-}" answers="$answers"
 EOF
 cat >>"$work/guest" <<'EOF'
 exec </dev/null >/dev/ttyS0 2>&1
@@ -111,6 +126,10 @@ for test in $tests; do
     some=$(case $test in */transcripts-*) echo _on_v2 ;; esac)
     $test --color never $some || failed=$((failed + 1))
     echo "== took $(($(cut -d. -f1 /proc/uptime) - begun)) s"
+done
+for built in ${answers:+"$answers"/*}; do
+    echo "== the exercises, on cgroup v2: $built"
+    TEU_LAB_SLOW=10 $lab verify --built $built || failed=$((failed + 1))
 done
 # The tests' verdict is the exit status of qemu: its debug port takes a byte and ends the machine with twice that, plus one.
 sync

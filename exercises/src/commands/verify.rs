@@ -16,7 +16,7 @@ use lab::{
 use std::{process::ExitCode, time::Instant};
 
 /// What an answer is, and so what has to be found.
-enum Kind {
+pub(crate) enum Kind {
     Own,
     Untouched,
     Mistake(&'static Wrong),
@@ -86,7 +86,7 @@ fn judged(jobs: &[Job], batch: Option<&Batch>, seed: Option<u64>) -> Result<Vec<
 }
 
 /// Whether it is as it should be, and in a line what was found; if it is not, whole and with its seed.
-fn told(kind: &Kind, alone: bool, judged: &Judged) -> (bool, String) {
+pub(crate) fn told(kind: &Kind, alone: bool, judged: &Judged) -> (bool, String) {
     let verdict = &judged.verdict;
     let (good, what) = match kind {
         Kind::Own if alone => (verdict.passed(), "the engine's own, built alone"),
