@@ -130,7 +130,9 @@ impl Running {
         if !std::mem::replace(&mut self.reaped, true) {
             // The group may be gone already: then there is nothing to do.
             let _ = killpg(Pid::from_raw(self.pid()), Signal::SIGKILL);
-            let _ = self.child.wait();
+            while matches!(self.child.try_wait(), Ok(None)) {
+                sandbox::thaw();
+            }
             end_orphans();
         }
     }
@@ -150,7 +152,7 @@ fn end_orphans() {
             let _ = kill(pid, Signal::SIGKILL);
         }
         // The end of another's child is not told to us.
-        std::thread::sleep(Duration::from_millis(1));
+        sandbox::thaw();
     }
 }
 

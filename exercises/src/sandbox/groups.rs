@@ -15,6 +15,7 @@ use std::{
     io::Write,
     os::fd::AsRawFd,
     path::{Path, PathBuf},
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
@@ -80,6 +81,9 @@ impl Own {
             return Ok(None);
         }
         let own = Own { name, trees };
+        let seen = covered.iter().filter(|(_, group, v2)| !v2 && group.join("freezer.state").exists());
+        // A process has one grader.
+        let _ = SEEN.set(seen.map(|(at, _, _)| at.clone()).collect());
         unshare(CloneFlags::CLONE_NEWCGROUP).context("make a control group namespace")?;
         for (at, group, v2) in covered {
             mount(Some(&group), &at, None::<&str>, MsFlags::MS_BIND, None::<&str>)
@@ -161,6 +165,45 @@ fn hand_down(group: &Path) {
     }
 }
 
+/// Ends a grader by its control groups, with all that it has started, and removes them: also one that has been frozen, which no
+/// signal ends. To be called by who has started it.
+pub fn end(grader: u32) -> Result<()> {
+    let own = fs::read_to_string("/proc/self/cgroup").context("read /proc/self/cgroup")?;
+    for mount in facts::mounts(std::process::id() as i32) {
+        let v2 = mount.kind == "cgroup2";
+        if !v2 && mount.kind != "cgroup" {
+            continue;
+        }
+        let Some(path) = within(&own, v2, &mount.source_options, &mount.root) else { continue };
+        let above = if v2 { PathBuf::from(&mount.at) } else { Path::new(&mount.at).join(path) };
+        remove(&above.join(format!("{NAME}{grader}")));
+    }
+    Ok(())
+}
+
+/// Where this grader's groups of version 1 are seen.
+static SEEN: OnceLock<Vec<PathBuf>> = OnceLock::new();
+
+/// Thaws what a check has frozen below this grader's group of version 1: frozen, not even SIGKILL ends it.
+pub(super) fn thaw() {
+    for group in SEEN.get().into_iter().flatten().flat_map(|at| below(at)) {
+        // In the other trees there is no such file.
+        let _ = fs::write(group.join("freezer.state"), "THAWED");
+    }
+}
+
+/// A group and those below it.
+fn below(group: &Path) -> Vec<PathBuf> {
+    let mut all = vec![group.to_owned()];
+    let mut at = 0;
+    while at < all.len() {
+        let inside = fs::read_dir(&all[at]).into_iter().flatten().flatten();
+        all.extend(inside.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()));
+        at += 1;
+    }
+    all
+}
+
 /// Removes the groups of graders that have ended without doing it.
 fn sweep(above: &Path) {
     for entry in fs::read_dir(above).into_iter().flatten().flatten() {
@@ -176,14 +219,7 @@ fn sweep(above: &Path) {
 fn remove(group: &Path) {
     let end = Instant::now() + Duration::from_secs(5);
     while group.exists() && Instant::now() < end {
-        let mut all = vec![group.to_owned()];
-        let mut at = 0;
-        while at < all.len() {
-            let inside = fs::read_dir(&all[at]).into_iter().flatten().flatten();
-            all.extend(inside.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()));
-            at += 1;
-        }
-        for group in all.iter().rev() {
+        for group in below(group).iter().rev() {
             // A frozen process cannot die; in other trees the files are not there.
             let _ = fs::write(group.join("freezer.state"), "THAWED");
             let _ = fs::write(group.join("cgroup.freeze"), "0");

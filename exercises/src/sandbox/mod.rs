@@ -21,6 +21,7 @@ mod room;
 
 use anyhow::{Context, Result, anyhow, bail};
 pub use compiler::compile;
+pub use groups::end;
 use keeper::Keeper;
 use nix::{
     errno::Errno,
@@ -30,7 +31,7 @@ use nix::{
     sys::{
         signal::{SigSet, Signal, kill},
         socket::{AddressFamily, SockFlag, SockType, socketpair},
-        wait::waitpid,
+        wait::{WaitPidFlag, WaitStatus, waitpid},
     },
     unistd::{ForkResult, Pid, fork, getegid, geteuid, pipe2},
 };
@@ -43,6 +44,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command},
     sync::Arc,
+    time::Duration,
 };
 
 const NONE: Option<&str> = None;
@@ -112,6 +114,12 @@ fn tidy_when_interrupted(own: Arc<groups::Own>) -> Result<()> {
 /// What a check's directory is called; the process ID of the grader follows.
 const PLACE: &str = "teu-lab-";
 
+/// A directory of this grader's.
+fn place() -> Result<tempfile::TempDir> {
+    let prefix = format!("{PLACE}{}.", std::process::id());
+    tempfile::Builder::new().prefix(&prefix).tempdir().context("no directory for the check")
+}
+
 /// Removes the directories of graders that were killed: what was mounted in them went with them.
 fn sweep() {
     for entry in fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
@@ -151,10 +159,7 @@ impl Sandbox {
         unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS)
             .context("make namespaces for the check")?;
         room::loopback().context("bring the check's loopback device up")?;
-        let base = tempfile::Builder::new()
-            .prefix(&format!("{PLACE}{}.", std::process::id()))
-            .tempdir()
-            .context("no directory for the check")?;
+        let base = place()?;
         let (files, room) = (base.path().join("check"), base.path().join("room"));
         for dir in [&files, &room] {
             fs::create_dir(dir).with_context(|| format!("make {}", dir.display()))?;
@@ -216,7 +221,9 @@ impl Drop for Sandbox {
         // With the first process of its pid namespace every other ends, and the kernel reaps them (pid_namespaces(7)).
         let _ = kill(self.first, Signal::SIGKILL);
         drop(self.keeper.take());
-        let _ = waitpid(self.first, None);
+        while waitpid(self.first, Some(WaitPidFlag::WNOHANG)) == Ok(WaitStatus::StillAlive) {
+            thaw();
+        }
         // What it held mounted is gone with the last process in its mount namespace.
         unmount(&self.files);
     }
@@ -240,6 +247,13 @@ pub fn spawn(command: &mut Command) -> Result<Child> {
         threads.spawn(start).join()
     });
     spawned.unwrap_or_else(|_| Err(anyhow!("a thread that starts a program has panicked")))
+}
+
+/// For who waits for the end of what has been killed: a moment's time, and what is frozen thawed, which could not die.
+pub fn thaw() {
+    groups::thaw();
+    // The end of a process can be waited for, or the next look at what is frozen: not both.
+    std::thread::sleep(Duration::from_millis(1));
 }
 
 /// The processes of the check on this thread that have lost their parent: they are the first one's children now.
