@@ -27,6 +27,7 @@ fn main() {
         case("the_grader_cannot_be_killed", killing),
         case("nothing_survives_the_grader", surviving),
         case("a_flood_of_processes_ends_with_the_check", flooding),
+        Case::new("who_freezes_itself_is_ended_all_the_same", &[Need::CgroupV1], freezing),
     ]);
 }
 
@@ -402,5 +403,18 @@ fn flooding() {
         " for _ in 0..5000 { unsafe { if nix::libc::fork() == 0 { loop { nix::libc::pause(); } } } } \
          std::thread::sleep(std::time::Duration::from_secs(99)); Ok(()) ",
         "not yet",
+    );
+}
+
+/// Of version 1: what is frozen there, no signal ends.
+fn freezing() {
+    refused(
+        EXTRACT,
+        " let group = std::path::Path::new(\"/sys/fs/cgroup/freezer/cold\"); \
+         std::fs::create_dir(group).expect(\"made\"); \
+         std::fs::write(group.join(\"cgroup.procs\"), \"0\").expect(\"entered\"); \
+         std::fs::write(group.join(\"freezer.state\"), \"FROZEN\").expect(\"frozen\"); \
+         loop { std::thread::yield_now() } ",
+        "no end within its time",
     );
 }

@@ -102,7 +102,7 @@ fn hand_in(class: &Class, mark: &str) {
     let file = |name: &str| class.workspace(name).join("chapters/1-namespaces/src/net.rs");
     let long = fs::File::options().write(true).open(file("hal")).expect("opened");
     long.set_len(1 << 40).expect("long, and full of holes");
-    fs::set_permissions(file("ida"), fs::Permissions::from_mode(0)).expect("closed");
+    fs::set_permissions(file("ida"), fs::Permissions::from_mode(0o000)).expect("closed");
     let chapters = class.workspace("jon").join("chapters");
     fs::remove_dir_all(&chapters).expect("removed");
     symlink(lab::tree::course().join("chapters"), chapters).expect("linked");
