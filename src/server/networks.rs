@@ -206,12 +206,7 @@ async fn connect(mut call: Call) -> Answer {
         Ok(())
     })
     .await?;
-    call.engine.events.emit(
-        "network",
-        "connect",
-        &net.id,
-        json!({"container": container.id, "name": net.name, "type": net.driver}),
-    );
+    tell(&call, "connect", &net, &container);
     empty(StatusCode::OK)
 }
 
@@ -234,11 +229,12 @@ async fn disconnect(mut call: Call) -> Answer {
     container.change(|r| r.networks.remove(&net.name))?;
     etc::write(&call.engine, &container)?;
     etc::refresh(&call.engine, &net.name);
-    call.engine.events.emit(
-        "network",
-        "disconnect",
-        &net.id,
-        json!({"container": container.id, "name": net.name, "type": net.driver}),
-    );
+    tell(&call, "disconnect", &net, &container);
     empty(StatusCode::OK)
+}
+
+/// Tells of a container's cable to a network.
+fn tell(call: &Call, action: &str, net: &Net, container: &Container) {
+    let about = json!({"container": container.id, "name": net.name, "type": net.driver});
+    call.engine.events.emit("network", action, &net.id, about);
 }
