@@ -2,8 +2,7 @@
 
 use super::{
     http::{Client, Query, escape, refusal},
-    options::values::{nano_cpus, restart_policy},
-    size,
+    options::{limits::Limits, values::restart_policy},
 };
 use anyhow::{Result, bail};
 use bollard_stubs::models::{ContainerUpdateBody, ContainerUpdateResponse};
@@ -74,36 +73,8 @@ pub(crate) struct Rename {
 /// Change the limits of containers
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Update {
-    /// The quota's period, in microseconds
-    #[arg(long, value_name = "µs")]
-    cpu_period: Option<i64>,
-    /// Processor time in each period, in microseconds
-    #[arg(long, value_name = "µs")]
-    cpu_quota: Option<i64>,
-    /// Weight against other containers when processors are busy
-    #[arg(short, long, value_name = "WEIGHT")]
-    cpu_shares: Option<i64>,
-    /// How many processors it may keep busy (1.5)
-    #[arg(long, value_name = "NUMBER")]
-    cpus: Option<String>,
-    /// Which processors it may use
-    #[arg(long, value_name = "LIST")]
-    cpuset_cpus: Option<String>,
-    /// Which memory nodes it may use
-    #[arg(long, value_name = "LIST")]
-    cpuset_mems: Option<String>,
-    /// The most memory it may use
-    #[arg(short, long, value_name = "BYTES")]
-    memory: Option<String>,
-    /// Memory that it is pushed back to when the host runs short
-    #[arg(long, value_name = "BYTES")]
-    memory_reservation: Option<String>,
-    /// Memory and swap together; -1 for any amount
-    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
-    memory_swap: Option<String>,
-    /// The most processes and threads; -1 for any number
-    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
-    pids_limit: Option<i64>,
+    #[command(flatten)]
+    limits: Limits,
     /// When to start it again
     #[arg(long, value_name = "POLICY")]
     restart: Option<String>,
@@ -189,23 +160,9 @@ pub(crate) async fn rename(client: &Client, args: &Rename) -> Result<u8> {
 
 /// `update`.
 pub(crate) async fn update(client: &Client, args: &Update) -> Result<u8> {
-    let bytes = |text: &Option<String>| text.as_deref().map(size::parse).transpose();
     let body = ContainerUpdateBody {
-        cpu_period: args.cpu_period,
-        cpu_quota: args.cpu_quota,
-        cpu_shares: args.cpu_shares,
-        cpuset_cpus: args.cpuset_cpus.clone(),
-        cpuset_mems: args.cpuset_mems.clone(),
-        memory: bytes(&args.memory)?,
-        memory_reservation: bytes(&args.memory_reservation)?,
-        memory_swap: match args.memory_swap.as_deref() {
-            Some("-1") => Some(-1),
-            _ => bytes(&args.memory_swap)?,
-        },
-        nano_cpus: args.cpus.as_deref().map(nano_cpus).transpose()?,
-        pids_limit: args.pids_limit,
         restart_policy: args.restart.as_deref().map(restart_policy).transpose()?,
-        ..ContainerUpdateBody::default()
+        ..args.limits.body()?
     };
     if body == ContainerUpdateBody::default() {
         bail!("you must provide one or more flags when using this command");

@@ -4,16 +4,19 @@
 //! |---|---|
 //! | this one | the flags, and which streams they attach to |
 //! | `document` | from the flags, the document that the API wants |
+//! | [`limits`] | the flags that limit, which `update` has too |
 //! | [`lists`] | variables, labels, and other pairs, from flags and files |
 //! | [`values`] | one flag's value: `1.5` processors, `on-failure:3`, `nofile=10:20` |
 
 mod document;
+pub(super) mod limits;
 pub(super) mod lists;
 #[cfg(test)]
 mod tests;
 pub(super) mod values;
 
 use anyhow::{Result, bail};
+use limits::Limits;
 
 /// The flags of a container.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -40,24 +43,6 @@ pub(crate) struct Settings {
     /// Write the container's ID into this file
     #[arg(long, value_name = "FILE")]
     pub(crate) cidfile: Option<std::path::PathBuf>,
-    /// The quota's period, in microseconds
-    #[arg(long, value_name = "µs")]
-    cpu_period: Option<i64>,
-    /// Processor time in each period, in microseconds
-    #[arg(long, value_name = "µs")]
-    cpu_quota: Option<i64>,
-    /// Weight against other containers when processors are busy
-    #[arg(short, long, value_name = "WEIGHT")]
-    cpu_shares: Option<i64>,
-    /// How many processors it may keep busy (1.5)
-    #[arg(long, value_name = "NUMBER")]
-    cpus: Option<String>,
-    /// Which processors it may use (0-3, 0,1)
-    #[arg(long, value_name = "LIST")]
-    cpuset_cpus: Option<String>,
-    /// Which memory nodes it may use
-    #[arg(long, value_name = "LIST")]
-    cpuset_mems: Option<String>,
     /// A device of the host (HOST[:CONTAINER[:rwm]])
     #[arg(long, value_name = "DEVICE")]
     device: Vec<String>,
@@ -133,15 +118,6 @@ pub(crate) struct Settings {
     /// An option of the log driver
     #[arg(long, value_name = "KEY=VALUE")]
     log_opt: Vec<String>,
-    /// The most memory it may use (64m, 1g)
-    #[arg(short, long, value_name = "BYTES")]
-    memory: Option<String>,
-    /// Memory that it is pushed back to when the host runs short
-    #[arg(long, value_name = "BYTES")]
-    memory_reservation: Option<String>,
-    /// Memory and swap together; -1 for any amount
-    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
-    memory_swap: Option<String>,
     /// A mount (type=bind|volume|tmpfs,source=…,target=…,readonly)
     #[arg(long, value_name = "MOUNT")]
     mount: Vec<String>,
@@ -163,9 +139,6 @@ pub(crate) struct Settings {
     /// The PID namespace (host, container:NAME)
     #[arg(long, value_name = "MODE")]
     pid: Option<String>,
-    /// The most processes and threads; -1 for any number
-    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
-    pids_limit: Option<i64>,
     /// The image's platform (os/arch), if it has several
     #[arg(long, value_name = "PLATFORM")]
     pub(crate) platform: Option<String>,
@@ -238,6 +211,8 @@ pub(crate) struct Settings {
     /// The working directory
     #[arg(short, long, value_name = "DIR")]
     workdir: Option<String>,
+    #[command(flatten)]
+    limits: Limits,
     /// The image, and the command with its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "IMAGE [COMMAND] [ARG...]")]
     words: Vec<String>,

@@ -3,7 +3,7 @@
 use super::{
     Settings, Streams,
     lists::{environment, labels, pairs},
-    values::{device, extra_host, nano_cpus, restart_policy, security_option, ulimit},
+    values::{device, extra_host, restart_policy, security_option, ulimit},
 };
 use crate::client::{mounts, ports, size, stream};
 use anyhow::{Result, bail};
@@ -54,7 +54,7 @@ impl Settings {
 
     fn host_config(&self) -> Result<HostConfig> {
         let some = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
-        let bytes = |text: &Option<String>| text.as_deref().map(size::parse).transpose();
+        let limits = self.limits.body()?;
         Ok(HostConfig {
             auto_remove: Some(self.rm),
             cap_add: some(&self.cap_add),
@@ -63,11 +63,11 @@ impl Settings {
             console_size: stream::terminal_size()
                 .filter(|_| self.tty)
                 .map(|(rows, columns)| vec![rows.into(), columns.into()]),
-            cpu_period: self.cpu_period,
-            cpu_quota: self.cpu_quota,
-            cpu_shares: self.cpu_shares,
-            cpuset_cpus: self.cpuset_cpus.clone(),
-            cpuset_mems: self.cpuset_mems.clone(),
+            cpu_period: limits.cpu_period,
+            cpu_quota: limits.cpu_quota,
+            cpu_shares: limits.cpu_shares,
+            cpuset_cpus: limits.cpuset_cpus,
+            cpuset_mems: limits.cpuset_mems,
             devices: (!self.device.is_empty())
                 .then(|| self.device.iter().map(|d| device(d)).collect::<Result<_>>())
                 .transpose()?,
@@ -79,21 +79,18 @@ impl Settings {
             init: self.init.then_some(true),
             ipc_mode: self.ipc.clone(),
             log_config: self.log()?,
-            memory: bytes(&self.memory)?,
-            memory_reservation: bytes(&self.memory_reservation)?,
-            memory_swap: match self.memory_swap.as_deref() {
-                Some("-1") => Some(-1),
-                _ => bytes(&self.memory_swap)?,
-            },
+            memory: limits.memory,
+            memory_reservation: limits.memory_reservation,
+            memory_swap: limits.memory_swap,
             mounts: (!self.mount.is_empty())
                 .then(|| self.mount.iter().map(|m| mounts::mount(m)).collect::<Result<_>>())
                 .transpose()?,
-            nano_cpus: self.cpus.as_deref().map(nano_cpus).transpose()?,
+            nano_cpus: limits.nano_cpus,
             network_mode: Some(self.network.first().map_or("default", |n| network_name(n)).to_owned()),
             oom_kill_disable: self.oom_kill_disable.then_some(true),
             oom_score_adj: self.oom_score_adj,
             pid_mode: self.pid.clone(),
-            pids_limit: self.pids_limit,
+            pids_limit: limits.pids_limit,
             privileged: Some(self.privileged),
             publish_all_ports: Some(self.publish_all),
             readonly_rootfs: Some(self.read_only),
@@ -102,7 +99,7 @@ impl Settings {
             security_opt: some(
                 &self.security_opt.iter().map(|o| security_option(o)).collect::<Result<Vec<_>>>()?,
             ),
-            shm_size: bytes(&self.shm_size)?,
+            shm_size: self.shm_size.as_deref().map(size::parse).transpose()?,
             sysctls: (!self.sysctl.is_empty()).then(|| pairs("sysctl", &self.sysctl)).transpose()?,
             tmpfs: (!self.tmpfs.is_empty()).then(|| {
                 let split = |t: &String| {
