@@ -93,19 +93,29 @@ fn a_device_of_the_hosts_is_given_away() {
     // A bridge is one of the few devices that may not move; the message says which.
     assert!(output.code == 125 && output.stderr.contains("give the network device nstest4"), "{output:?}");
     drop(_bridge);
-    let made = finish(
-        std::process::Command::new("ip").args(["link", "add", "nstest5", "type", "veth", "peer", "nstest6"]),
-    );
-    assert_eq!(made.code, 0, "{made:?}");
-    let _pair = Bridge("nstest5");
-    let added =
-        finish(std::process::Command::new("ip").args(["addr", "add", "10.213.9.7/24", "dev", "nstest5"]));
-    assert_eq!(added.code, 0, "{added:?}");
-    bundle.set("/linux/netDevices", serde_json::json!({"nstest5": {"name": "lan0"}}));
-    let seen = bundle
-        .says("ls /sys/class/net; cut -f1,2,8 /proc/net/route | grep lan0; cat /sys/class/net/lan0/flags");
-    assert!(seen.starts_with("lan0\nlo\n") || seen.contains("\nlan0\n"), "{seen}");
-    assert!(seen.contains("lan0\t0009D50A\t00FFFFFF") && !seen.ends_with("0x82"), "{seen}");
+    let ip = |line: &str| {
+        let done = finish(std::process::Command::new("ip").args(line.split(' ')));
+        assert_eq!(done.code, 0, "{done:?}");
+    };
+    // A namespace is taken down when the kernel has time for it, so each pair has names of its own.
+    let pair = |given: &str, other: &'static str| {
+        ip(&format!("link add {given} type veth peer {other}"));
+        ip(&format!("addr add 10.213.9.7/24 dev {given}"));
+        Bridge(other)
+    };
+    for (given, other, name) in [("nstest5", "nstest6", "lan0"), ("nstest7", "nstest8", "lan%d")] {
+        let _pair = pair(given, other);
+        bundle.set("/linux/netDevices", serde_json::json!({given: {"name": name}}));
+        let seen = bundle.says(
+            "ls /sys/class/net; cut -f1,2,8 /proc/net/route | grep lan0; cat /sys/class/net/lan0/flags",
+        );
+        assert!(seen.starts_with("lan0\nlo\n") || seen.contains("\nlan0\n"), "{seen}");
+        assert!(seen.contains("lan0\t0009D50A\t00FFFFFF") && !seen.ends_with("0x82"), "{seen}");
+    }
+    let _pair = pair("nstest9", "nstest10");
+    bundle.set("/linux/netDevices", serde_json::json!({"nstest9": {"name": "lo"}}));
+    let output = bundle.sh("true");
+    assert!(output.code == 125 && output.stderr.contains("to the container as lo: EEXIST"), "{output:?}");
 }
 
 fn a_half_made_pair_is_removed() {
