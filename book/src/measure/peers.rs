@@ -62,11 +62,32 @@ fn until(what: &str, ready: impl Fn() -> bool) -> Result<()> {
     Ok(())
 }
 
-/// The same command in mounts of its own, with control groups of one version. On a hybrid host crun refuses to run, and
-/// the tree of version 2, which has no controllers there, is taken away.
+/// Before the world is made: on a hybrid host, where crun refuses to run, the tree of version 2 is left out, which has no
+/// controllers there. The directory that holds the trees is the world's own, since crun and podman make more in it than they
+/// remove.
+const APART: &str = r#"
+groups=/sys/fs/cgroup new=$BOOK_SESSION/groups
+if [ -e $groups/unified/cgroup.procs ]; then
+    set -e
+    mkdir $new
+    mount -t tmpfs -o mode=755 tmpfs $new
+    for tree in $groups/*; do
+        name=${tree##*/}
+        if [ -L $tree ]; then
+            cp -P $tree $new
+        elif [ $name != unified ] && mountpoint -q $tree; then
+            mkdir $new/$name
+            mount --bind $tree $new/$name
+        fi
+    done
+    umount -R $groups
+    mount --move $new $groups
+fi
+exec "$@"
+"#;
+
+/// The same command in mounts of its own, with control groups of one version.
 pub(super) fn one_kind_of_groups(inner: &Command) -> Command {
-    const APART: &str = "tree=/sys/fs/cgroup/unified\n\
-                         if [ -e $tree/cgroup.procs ]; then umount $tree || exit 1; fi; exec \"$@\"";
     // If this program is killed, the world ends: its first process goes with the one that made it.
     let mut outer = Command::new("setpriv");
     outer.args(["--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private"]);
