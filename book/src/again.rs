@@ -3,7 +3,7 @@
 //!
 //! All pages are woven (their listings come from files that were parsed before), and those whose text is another than
 //! last time are rendered, beside the book, and then moved into it. An edit of the table of contents or of the theme changes every page,
-//! and the whole book is made. The index of the search takes longest and is needed least: it comes later, see [`Again::index`].
+//! and the whole book is made. The index of the search takes longest and is needed least: it comes later, see [`index`].
 
 use crate::{make, sources};
 use anyhow::{Context, Result};
