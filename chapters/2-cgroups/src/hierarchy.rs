@@ -59,6 +59,7 @@ pub(crate) fn own_of(pid: Pid, wanted: impl Fn(&Hierarchy) -> bool) -> Option<Pa
 /// A mountinfo line is `ID parent dev ROOT POINT options [tags] - TYPE source SUPER-OPTIONS` (proc(5)).
 fn parse(mountinfo: &str, cgroup: &str) -> Vec<Hierarchy> {
     let mut found: Vec<Hierarchy> = Vec::new();
+    let places: Vec<Place> = mountinfo.lines().filter_map(Place::of).collect();
     for line in mountinfo.lines() {
         let Some((before, after)) = line.split_once(" - ") else { continue };
         let (before, after): (Vec<&str>, Vec<&str>) =
@@ -78,6 +79,9 @@ fn parse(mountinfo: &str, cgroup: &str) -> Vec<Hierarchy> {
         if version == Version::V1 && controllers.is_empty() {
             continue;
         }
+        if Place::of(line).is_some_and(|place| place.is_hidden(&places)) {
+            continue;
+        }
         // The same tree may be mounted twice (a bind for a container's root, say): the first one is it.
         if found.iter().any(|h| h.version == version && h.controllers == controllers) {
             continue;
@@ -93,6 +97,41 @@ fn parse(mountinfo: &str, cgroup: &str) -> Vec<Hierarchy> {
     }
     found.sort_by_key(|h| h.version == Version::V1);
     found
+}
+
+/// Where a mount is: which it is, which it is mounted on, and at which path.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    id: &'a str,
+    parent: &'a str,
+    point: &'a str,
+}
+
+impl<'a> Place<'a> {
+    fn of(line: &'a str) -> Option<Place<'a>> {
+        let mut words = line.split(' ');
+        let (id, parent) = (words.next()?, words.next()?);
+        Some(Place { id, parent, point: words.nth(2)? })
+    }
+
+    /// Whether its path leads to something else. Who mounts over a mount hides it, and yet it stays in the list.
+    fn is_hidden(&self, all: &[Place]) -> bool {
+        all.iter().any(|other| other.parent == self.id && other.point == self.point) || self.is_cut_off(all)
+    }
+
+    /// Whether something else is mounted on the way to it.
+    fn is_cut_off(&self, all: &[Place]) -> bool {
+        if self.id == self.parent {
+            return false; // the first root of all
+        }
+        let leads_here = |above: &str| {
+            let rest = self.point.strip_prefix(above);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || above == "/")
+        };
+        let mut beside = all.iter().filter(|other| other.parent == self.parent && other.id != other.parent);
+        beside.any(|other| other.id != self.id && leads_here(other.point))
+            || all.iter().find(|other| other.id == self.parent).is_some_and(|parent| parent.is_cut_off(all))
+    }
 }
 
 /// `4:memory:/user/alice` for v1, `0::/user/alice` for v2.
@@ -211,6 +250,25 @@ mod tests {
         );
         assert_eq!(trees[2].directory(Path::new("/x/y")), Path::new("/sys/fs/cgroup/memory/x/y"));
         assert_eq!(trees[2].directory(Path::new("x/y")), Path::new("/sys/fs/cgroup/memory/b/x/y"));
+    }
+
+    #[test]
+    fn what_is_hidden_is_not_there() {
+        let seen = |more: &str| {
+            parse(
+                &format!("1 1 0:1 / / rw - rootfs rootfs rw\n23 1 8:1 / / rw - ext4 x rw\n{HYBRID}{more}"),
+                "",
+            )
+            .len()
+        };
+        assert_eq!(seen(""), 3);
+        // Another file system over one tree, over all of them, and over a directory on the way.
+        assert_eq!(seen("50 35 0:40 / /sys/fs/cgroup/memory rw - tmpfs tmpfs rw\n"), 2);
+        assert_eq!(seen("50 31 0:40 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n"), 0);
+        assert_eq!(seen("50 23 0:40 / /sys rw - tmpfs tmpfs rw\n"), 0);
+        // Beside them, and a tree over the file system that was there.
+        assert_eq!(seen("50 31 0:40 / /sys/fs/cgroup/mem rw - tmpfs tmpfs rw\n"), 3);
+        assert_eq!(seen("50 31 0:40 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"), 1);
     }
 
     #[test]
