@@ -240,6 +240,6 @@ pub(crate) fn in_bundle(bundle: &Path, path: &Path) -> Result<std::path::PathBuf
     if path.is_absolute() {
         return Ok(path.to_owned());
     }
-    let bundle = bundle.canonicalize().doing(|| format!("find the bundle {}", bundle.display()))?;
+    let bundle = std::path::absolute(bundle).doing(|| format!("find the bundle {}", bundle.display()))?;
     Ok(bundle.join(path))
 }
