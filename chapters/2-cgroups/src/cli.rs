@@ -247,8 +247,9 @@ fn read(words: &[OsString]) -> Result<Cli, clap::Error> {
     quick.map_or_else(|| Cli::try_parse_from(words), Ok)
 }
 
-/// One command's own options, with its name as the first word.
+/// One command's own options, with its name as the first word. (Who asks for help is no engine.)
 #[derive(Parser)]
+#[command(disable_help_flag = true)]
 struct Only<T: Args> {
     #[command(flatten)]
     global: Global,
