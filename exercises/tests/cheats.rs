@@ -312,7 +312,7 @@ fn until<T>(mut fact: impl FnMut() -> Option<T>) -> T {
         }
         assert!(began.elapsed() < Duration::from_secs(600), "not seen in ten minutes");
         // What is waited for is a state of /proc, which cannot be waited on.
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

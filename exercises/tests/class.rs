@@ -207,7 +207,7 @@ fn until(mut so: impl FnMut() -> bool) {
     let began = std::time::Instant::now();
     while !so() {
         assert!(began.elapsed() < Duration::from_secs(900), "not seen in fifteen minutes");
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 
