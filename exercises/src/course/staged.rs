@@ -24,6 +24,12 @@ pub(super) fn limit(case: &Case, stage: &Stage, options: &[String]) -> Result<En
 pub(super) fn run_with(case: &Case, stage: &Stage, bundle: &mut Bundle, resources: &Value) -> Result<Ended> {
     bundle.config["linux"]["resources"] = resources.clone();
     bundle.config["linux"]["cgroupsPath"] = format!("/{}", stage.group).into();
+    // In front of a stage an ordinary user is root (of a user namespace with one id), and no longer who they are elsewhere.
+    for which in ["uidMappings", "gidMappings"] {
+        if let Some(first) = bundle.config["linux"].get_mut(which).and_then(|map| map.get_mut(0)) {
+            first["hostID"] = 0.into();
+        }
+    }
     bundle.write()?;
     let mut command = case.command();
     command.arg("--root").arg(case.dir.join("state"));
