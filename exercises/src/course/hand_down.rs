@@ -3,12 +3,18 @@
 use super::{Answer, Case, Exercise, Wrong};
 use crate::{
     groups::{Groups, cannot_make, trees},
-    run,
+    neighbour::Neighbour,
+    run::{self, Ended},
     stage::Stage,
     verdict::Verdict,
 };
-use anyhow::Result;
-use std::{collections::BTreeSet, fs};
+use anyhow::{Context, Result};
+use nix::sched::CloneFlags;
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    os::unix::process::CommandExt,
+};
 
 const DOWN: &str = "cgroups::v2::delegate";
 
@@ -57,6 +63,16 @@ pub(super) const EXERCISE: Exercise = Exercise {
             name: "the group itself hands down",
             answer: Answer::Change(DOWN, ".skip(1)", ".skip(0)"),
             told: "the group itself",
+        },
+        Wrong {
+            name: "our own group is in the way, and stays",
+            answer: Answer::Change(DOWN, "&& parent == own", "&& parent == own && false"),
+            told: "that the program itself is in",
+        },
+        Wrong {
+            name: "room is made whoever is in the way",
+            answer: Answer::Change(DOWN, "&& parent == own", ""),
+            told: "nobody is moved",
         },
         Wrong {
             name: "what is given already is asked for again",
@@ -155,37 +171,93 @@ fn staged(case: &Case) -> Result<Option<Verdict>> {
     Ok(None)
 }
 
-/// A real tree: two groups above that are not there yet.
+/// Real trees.
 fn real(case: &Case) -> Result<Verdict> {
+    for part in [above_are_new, we_are_above, others_are_above] {
+        if let Some(verdict) = part(case)? {
+            return Ok(verdict);
+        }
+    }
+    Ok(Verdict::Passed)
+}
+
+/// Two groups above that are not there yet.
+fn above_are_new(case: &Case) -> Result<Option<Verdict>> {
     let top = Groups::named(&format!("lab-{}", case.dice.word()));
     let below = format!("{}/{}/box", top.path().trim_start_matches('/'), case.dice.word());
-    let groups = Groups::named(&below);
-    let limit = case.dice.number(30..90) << 20;
-    let mut command = case.command();
-    command.args([
-        "limit",
-        "--quiet",
-        "--memory",
-        &limit.to_string(),
-        "--pids",
-        "20",
-        "--path",
-        &groups.path(),
-    ]);
-    // Until its input ends: that `read` finds an end and no line is no failure here.
-    command.args(["--", "sh", "-c", "read x; exit 0"]);
-    let mut running = run::start(&mut command)?;
-    let seen = running
-        .watch(|_| (!groups.processes().is_empty()).then(|| groups.text("memory", "memory.max")).flatten())?;
-    let ended = running.end()?;
-    let limited = seen.as_deref() == Some(limit.to_string().as_str());
-    Ok(if limited && ended.code() == Some(0) {
-        Verdict::Passed
-    } else {
+    let (limit, seen, ended) = limited(case, &below, None)?;
+    Ok((seen != Some(limit.to_string()) || ended.code() != Some(0)).then(|| {
         Verdict::failed(
             format!("a group three levels down has memory.max {limit}"),
             format!("{seen:?} ({})", ended.tell()),
             "each group above hands down what the next is to have",
         )
-    })
+    }))
+}
+
+/// The program itself is in the group above: it has to make room.
+fn we_are_above(case: &Case) -> Result<Option<Verdict>> {
+    let own = Groups::named(&format!("lab-{}", case.dice.word()));
+    own.make()?;
+    let below = format!("{}/box", own.path().trim_start_matches('/'));
+    let (limit, seen, ended) = limited(case, &below, Some(&own))?;
+    Ok((seen != Some(limit.to_string()) || ended.code() != Some(0)).then(|| {
+        Verdict::failed(
+            format!("a group in the one that the program itself is in has memory.max {limit}"),
+            format!("{seen:?} ({})", ended.tell()),
+            "a group with processes cannot hand down (EBUSY); where they are our own, `move_into_leaf`, and once more",
+        )
+    }))
+}
+
+/// Somebody else is in the group above, and stays there.
+fn others_are_above(case: &Case) -> Result<Option<Verdict>> {
+    let name = || Groups::named(&format!("lab-{}", case.dice.word()));
+    let (own, theirs) = (name(), name());
+    own.make()?;
+    theirs.make()?;
+    let stranger = Neighbour::start(case, CloneFlags::empty(), None)?;
+    theirs.put(stranger.pid)?;
+    let below = format!("{}/box", theirs.path().trim_start_matches('/'));
+    let (_, _, ended) = limited(case, &below, Some(&own))?;
+    let stays = theirs.there().iter().all(|at| {
+        let members = fs::read_to_string(at.join("cgroup.procs")).unwrap_or_default();
+        members.lines().any(|pid| pid == stranger.pid.to_string())
+    });
+    let room = own.there().iter().any(|at| {
+        fs::read_dir(at).into_iter().flatten().flatten().any(|e| e.file_type().is_ok_and(|t| t.is_dir()))
+    });
+    let seen = match (stays, room) {
+        (true, false) => return Ok(None),
+        (false, _) => format!("the stranger was moved ({})", ended.tell()),
+        (true, true) => {
+            format!("the program made room in its own group, which was not in the way ({})", ended.tell())
+        }
+    };
+    let expected = "where the group above holds somebody else's processes, nobody is moved";
+    let hint = "only EBUSY of our own group, which is `own`, asks for room";
+    Ok(Some(Verdict::failed(expected, seen, hint)))
+}
+
+/// Starts a command with a limit of memory in this group, from another group, if there is one. Returns the limit, what
+/// the group's memory.max said while the command ran, and how it ended.
+fn limited(case: &Case, path: &str, from: Option<&Groups>) -> Result<(u64, Option<String>, Ended)> {
+    let groups = Groups::named(path);
+    let limit = case.dice.number(30..90) << 20;
+    let mut command = case.command();
+    command.args(["limit", "--quiet", "--memory", &limit.to_string(), "--pids", "20", "--path"]);
+    // Until its input ends: that `read` finds an end and no line is no failure here.
+    command.arg(groups.path()).args(["--", "sh", "-c", "read x; exit 0"]);
+    for at in from.iter().flat_map(|own| own.there()) {
+        let door =
+            File::options().write(true).open(at.join("cgroup.procs")).context("open the door of a group")?;
+        // SAFETY: between fork and exec only a system call is made, on a file that was opened before.
+        unsafe {
+            command.pre_exec(move || Ok(nix::unistd::write(&door, b"0").map(drop)?));
+        }
+    }
+    let mut running = run::start(&mut command)?;
+    let seen = running
+        .watch(|_| (!groups.processes().is_empty()).then(|| groups.text("memory", "memory.max")).flatten())?;
+    Ok((limit, seen, running.end()?))
 }
