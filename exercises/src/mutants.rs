@@ -14,8 +14,10 @@ use syn::{
 pub struct Mutant {
     /// Of which function: its path.
     pub item: String,
-    /// What was changed: `line 3: == for !=`.
+    /// What was changed.
     pub what: String,
+    /// In which line of the function, its documentation counted; none where it is the whole body.
+    pub line: Option<usize>,
     /// All of the body.
     pub body: String,
 }
@@ -45,28 +47,34 @@ fn of(item: &str, text: &str) -> Result<Vec<Mutant>> {
     let mut seeker = Seeker::default();
     seeker.visit_block(&function.block);
     let body = inside(&function.block);
-    let mut all: Vec<(String, String)> = values(&function.sig.output)
+    let mut all: Vec<(String, String, Option<usize>)> = values(&function.sig.output)
         .into_iter()
-        .map(|value| (format!("the whole body: {value}"), format!(" {value} ")))
+        .map(|value| (format!("the whole body: {value}"), format!(" {value} "), None))
         .collect();
     for change in seeker.changes {
         let mut new = text.to_owned();
-        let line = text[..change.at.start].lines().count().max(1);
+        let number = text[..change.at.start].lines().count().max(1);
+        let begin = text[..change.at.start].rfind('\n').map_or(0, |n| n + 1);
+        let line = text[begin..].lines().next().unwrap_or_default().trim();
         let old = text[change.at.clone()].split_whitespace().collect::<Vec<_>>().join(" ");
         let grown = new.len();
         new.replace_range(change.at, &change.new);
         let end = (body.end + new.len()).saturating_sub(grown);
-        let what = if change.new.trim().is_empty() {
-            format!("line {line}: without `{old}`")
+        // By its text and not by its number, which changes whenever something above it does.
+        let what = if change.new.trim().is_empty() && old.len() > 1 {
+            format!("without `{old}`")
+        } else if change.new.trim().is_empty() {
+            format!("without `{old}` in `{line}`")
         } else {
-            format!("line {line}: `{}` for `{old}`", change.new.trim())
+            format!("`{}` for `{old}` in `{line}`", change.new.trim())
         };
-        // A line may have the same twice.
-        let same = all.iter().filter(|(other, _)| other.split(" (no. ").next() == Some(&what)).count();
+        // The same may be there twice.
+        let same = all.iter().filter(|(other, ..)| other.split(" (no. ").next() == Some(&what)).count();
         let what = if same == 0 { what } else { format!("{what} (no. {})", same + 1) };
-        all.push((what, new[body.start..end].to_owned()));
+        all.push((what, new[body.start..end].to_owned(), Some(number)));
     }
-    Ok(all.into_iter().map(|(what, body)| Mutant { item: item.to_owned(), what, body }).collect())
+    let named = |(what, body, line)| Mutant { item: item.to_owned(), what, line, body };
+    Ok(all.into_iter().map(named).collect())
 }
 
 fn inside(block: &Block) -> Range<usize> {
@@ -201,13 +209,13 @@ mod tests {
         for wanted in [
             "the whole body: Ok(true)",
             "the whole body: Ok(false)",
-            "line 3: without `g();`",
-            "line 5: `true` for `a == 2`",
-            "line 5: `!=` for `==`",
-            "line 5: without `!`",
-            "line 6: without `3 => h(),`",
-            "line 7: `<=` for `<`",
-            "line 7: `||` for `&&`",
+            "without `g();`",
+            "`true` for `a == 2` in `1 if a == 2 => Ok(!b),`",
+            "`!=` for `==` in `1 if a == 2 => Ok(!b),`",
+            "without `!` in `1 if a == 2 => Ok(!b),`",
+            "without `3 => h(),`",
+            "`<=` for `<` in `_ => Ok(a < 4 && c),`",
+            "`||` for `&&` in `_ => Ok(a < 4 && c),`",
         ] {
             assert!(what.contains(&wanted), "{wanted} is not in {what:#?}");
         }
@@ -223,7 +231,13 @@ mod tests {
     fn two_of_a_kind_in_a_line_are_told_apart() {
         let all = of("a::f", "fn f() -> bool {\n    a == 1 || b == 2\n}\n").expect("mutants");
         let same: Vec<_> = all.iter().filter(|m| m.what.contains("`!=`")).map(ToString::to_string).collect();
-        assert_eq!(same, ["a::f: line 2: `!=` for `==`", "a::f: line 2: `!=` for `==` (no. 2)"]);
+        assert_eq!(
+            same,
+            [
+                "a::f: `!=` for `==` in `a == 1 || b == 2`",
+                "a::f: `!=` for `==` in `a == 1 || b == 2` (no. 2)"
+            ]
+        );
     }
 
     /// What is argued is about the code as it is: a function that was changed is argued, or checked, again.

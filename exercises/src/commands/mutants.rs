@@ -42,7 +42,9 @@ pub(crate) fn mutants(exercises: &[&'static Exercise], list: bool) -> Result<Exi
         }
     }
     if list {
-        jobs.iter().zip(&all).for_each(|(job, mutant)| println!("{} {mutant}", job.exercise.id));
+        for (job, mutant) in jobs.iter().zip(&all) {
+            println!("{} line {}: {mutant}", job.exercise.id, mutant.line.unwrap_or_default());
+        }
         return Ok(ExitCode::SUCCESS);
     }
     let scratch = Scratch::at(&tree::course())?;
@@ -110,7 +112,7 @@ fn note(count: &mut Count, exercise: &Exercise, mutant: &Mutant, verdict: &Verdi
         Verdict::Passed if argued => count.argued += 1,
         Verdict::Passed => {
             count.alive += 1;
-            println!("  not noticed: {mutant}");
+            println!("  not noticed, line {}: {mutant}", mutant.line.unwrap_or_default());
         }
     }
 }
