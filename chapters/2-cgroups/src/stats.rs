@@ -71,7 +71,7 @@ pub struct Memory {
     /// `memory.stat` as the kernel gives it.
     pub raw: BTreeMap<String, u64>,
     /// Processes killed for lack of memory.
-    #[serde(rename = "oomKill")]
+    #[serde(rename = "outOfMemoryKills")] // without the word by which scripts look for the event
     pub oom_kill: u64,
 }
 

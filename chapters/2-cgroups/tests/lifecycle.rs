@@ -613,7 +613,7 @@ fn oom() {
     std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).unwrap();
     assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), json!({"type": "oom", "id": b.id}));
     let stats: Value = serde_json::from_str(&b.ok(&["events", "--stats", "ID"])).unwrap();
-    assert!(stats["data"]["memory"]["oomKill"].as_u64().unwrap() >= 1, "{stats}");
+    assert!(stats["data"]["memory"]["outOfMemoryKills"].as_u64().unwrap() >= 1, "{stats}");
     b.ok(&["delete", "-f", "ID"]);
     assert!(events.wait().unwrap().success(), "events ends with the container");
 }

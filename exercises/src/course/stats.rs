@@ -80,7 +80,7 @@ pub(super) const EXERCISE: Exercise = Exercise {
         Wrong {
             name: "times that memory was short are taken for kills",
             answer: Answer::Change(V2, "events.get(\"oom_kill\")", "events.get(\"oom\")"),
-            told: "/memory/oomKill",
+            told: "/memory/outOfMemoryKills",
         },
     ],
 };
@@ -196,7 +196,7 @@ fn v1(case: &Case) -> Result<(Stage, Vec<Fact>)> {
         Fact("/memory/swap/failcnt", n[15], "memory.memsw.failcnt"),
         Fact("/memory/cache", n[16], "cache of memory.stat"),
         Fact("/memory/raw/rss", n[17], "rss of memory.stat"),
-        Fact("/memory/oomKill", n[18], "oom_kill of memory.oom_control"),
+        Fact("/memory/outOfMemoryKills", n[18], "oom_kill of memory.oom_control"),
         Fact("/pids/current", n[19], "pids.current"),
         Fact("/pids/limit", n[20], "pids.max"),
         Fact("/blkio/ioServiceBytesRecursive/0/value", n[21], "blkio.throttle.io_service_bytes_recursive"),
@@ -244,7 +244,7 @@ fn v2(case: &Case) -> Result<(Stage, Vec<Fact>)> {
         Fact("/memory/usage/failcnt", n[11], "max of memory.events"),
         Fact("/memory/swap/limit", n[6] + n[9], "memory.max and memory.swap.max"),
         Fact("/memory/swap/usage", n[7] + n[10], "memory.current and memory.swap.current"),
-        Fact("/memory/oomKill", n[12], "oom_kill of memory.events"),
+        Fact("/memory/outOfMemoryKills", n[12], "oom_kill of memory.events"),
         Fact("/memory/cache", n[13], "file of memory.stat"),
         Fact("/memory/raw/anon", n[14], "anon of memory.stat"),
         Fact("/pids/current", n[16], "pids.current"),
