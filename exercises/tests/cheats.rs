@@ -270,7 +270,10 @@ fn computing() {
     // Killed while it compiles, the grader takes the compiler with it.
     workspace.write(LOOPBACK, ENDLESS);
     let mut grader = workspace.begin("loopback");
-    let compiler = until(|| below(grader.id()).into_iter().find(|pid| comm(*pid) == "rustc").map(process));
+    let compiler = until(|| {
+        assert!(grader.try_wait().expect("asked").is_none(), "the grader has ended before");
+        below(grader.id()).into_iter().find(|pid| comm(*pid) == "rustc").map(process)
+    });
     grader.kill().expect("killed");
     grader.wait().expect("reaped");
     until(|| (!alive(&compiler)).then_some(()));
@@ -288,7 +291,7 @@ fn surviving() {
                 nix::libc::ptrace(nix::libc::PTRACE_SEIZE, 1, 0, 0);
                 nix::libc::ptrace(nix::libc::PTRACE_INTERRUPT, 1, 0, 0);
                 for signal in 1..65 { nix::libc::signal(signal, nix::libc::SIG_IGN); }
-                std::fs::write("/proc/self/comm", "MARK").ok();
+                nix::libc::prctl(nix::libc::PR_SET_NAME, c"MARK".as_ptr());
                 loop { std::thread::sleep(std::time::Duration::from_secs(99)) }
             }
         }
@@ -297,7 +300,10 @@ fn surviving() {
         Ok(()) "#;
     let workspace = Workspace::with(LOOPBACK, &body.replace("MARK", &mark));
     let mut grader = workspace.begin("loopback");
-    let child = until(|| processes().into_iter().find(|pid| comm(*pid) == mark).map(process));
+    let child = until(|| {
+        assert!(grader.try_wait().expect("asked").is_none(), "the grader has ended before");
+        processes().into_iter().find(|pid| comm(*pid) == mark).map(process)
+    });
     grader.kill().expect("killed");
     grader.wait().expect("reaped");
     until(|| (!alive(&child)).then_some(()));
@@ -373,7 +379,7 @@ fn sleeping() {
     refused(
         LOOPBACK,
         &format!(
-            " unsafe {{ if nix::libc::fork() == 0 {{ nix::libc::setsid(); std::fs::write(\"/proc/self/comm\", {mark:?}).ok(); \
+            " unsafe {{ if nix::libc::fork() == 0 {{ nix::libc::setsid(); nix::libc::prctl(nix::libc::PR_SET_NAME, c{mark:?}.as_ptr()); \
              nix::libc::signal(nix::libc::SIGTERM, nix::libc::SIG_IGN); \
              loop {{ std::thread::sleep(std::time::Duration::from_secs(99)) }} }} }} \
              std::thread::sleep(std::time::Duration::from_secs(3600)); Ok(()) "

@@ -86,7 +86,7 @@ fn hand_in(class: &Class, mark: &str) {
     write(
         "eve",
         format!(
-            " std::fs::write(\"/proc/self/comm\", {mark:?}).ok(); \
+            " unsafe {{ nix::libc::prctl(nix::libc::PR_SET_NAME, c{mark:?}.as_ptr()) }}; \
              for _ in 0..5000 {{ unsafe {{ if nix::libc::fork() == 0 {{ loop {{ nix::libc::pause(); }} }} }} }} \
              std::thread::sleep(std::time::Duration::from_secs(99)); Ok(()) "
         ),

@@ -2,7 +2,7 @@
 //! all of the memory. So it runs within limits, and with its grader it ends, like the programs that it makes.
 
 use super::{keeper::held, limits};
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use nix::{
     errno::Errno,
     libc,
@@ -13,7 +13,10 @@ use nix::{
 };
 use std::{
     io,
-    os::{fd::AsFd, unix::process::CommandExt},
+    os::{
+        fd::AsFd,
+        unix::process::{CommandExt, ExitStatusExt},
+    },
     process::{Command, Output},
 };
 
@@ -56,6 +59,10 @@ pub fn compile(command: &mut Command) -> Result<Output> {
         threads.spawn(run).join()
     });
     let mut output = output.unwrap_or_else(|_| Err(anyhow!("the thread that compiles has panicked")))?;
+    super::unless_ending();
+    if let Some(signal) = output.status.signal() {
+        bail!("cargo was ended by signal {signal}");
+    }
     let said = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() && ended_by_limit(&said) {
         // Behind it stands the whole command, with this machine's paths.

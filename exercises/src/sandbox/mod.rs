@@ -43,7 +43,10 @@ use std::{
     os::{fd::OwnedFd, unix::process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -60,6 +63,7 @@ pub struct Apart {
 impl Apart {
     /// Removes the control groups that a check has left. Returns those that stay.
     pub fn clean(&self) -> Vec<String> {
+        unless_ending();
         self.groups.as_ref().map(|own| own.clean()).unwrap_or_default()
     }
 }
@@ -104,11 +108,23 @@ fn tidy_when_interrupted(own: Arc<groups::Own>) -> Result<()> {
     signals.thread_block().context("block signals")?;
     std::thread::spawn(move || {
         if let Ok(signal) = signals.wait() {
+            ENDING.store(true, Ordering::SeqCst);
             own.leave();
             std::process::exit(128 + signal as i32);
         }
     });
     Ok(())
+}
+
+/// Whether this process has been told to end.
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// Never returns when this process has been told to end: what a program or a compiler did that has just been killed for that
+/// is nobody's verdict, and the next moment is the last.
+fn unless_ending() {
+    while ENDING.load(Ordering::SeqCst) {
+        std::thread::park();
+    }
 }
 
 /// What a check's directory is called; the process ID of the grader follows.
