@@ -34,7 +34,8 @@ pub(super) const EXERCISE: Exercise = Exercise {
            is to be disabled). A kernel may lack the kmem files, and the memsw file where it would only be given -1: those are\n\
            `optional()`.\n\
            Version 2: memory.max, memory.low, memory.swap.max (swap alone; `max` for no limit, and then optional). What it cannot\n\
-           do is an error, not a thing left out: to disable the killer, a swap limit without a memory limit or below it.\n\
+           do is an error, not a thing left out: to disable the killer, a swappiness, a limit of kernel memory by itself, a swap\n\
+           limit without a memory limit or below it.\n\
            The third counts the processes that the kernel has killed in the group for lack of memory: `oom_kill` of\n\
            memory.oom_control on version 1, of memory.events on version 2, in the group that has the controller `memory`; 0 if none has.",
     invariants: &[
@@ -236,6 +237,11 @@ fn version_2(case: &Case, bundle: &mut Bundle) -> Result<Option<Verdict>> {
             [const { String::new() }; 5],
         ),
         (json!({ "reservation": -1 }), [none(), "max".into(), none(), none(), none()]),
+        // No limit of what it cannot limit is what it does anyway.
+        (
+            json!({ "limit": n[0], "kernel": -1, "kernelTCP": -1 }),
+            [text(n[0]), none(), none(), none(), none()],
+        ),
     ];
     for (number, (memory, files)) in all.into_iter().enumerate() {
         let mut stage = Stage::new(case, &format!("v2-{number}"))?;
@@ -253,6 +259,9 @@ fn version_2(case: &Case, bundle: &mut Bundle) -> Result<Option<Verdict>> {
         json!({ "swap": both }),
         json!({ "limit": both, "swap": n[0] }),
         json!({ "limit": -1, "swap": n[0] }),
+        json!({ "limit": n[0], "swappiness": case.dice.number(0..100) }),
+        json!({ "limit": n[0], "kernel": n[1] }),
+        json!({ "limit": n[0], "kernelTCP": n[2] }),
     ];
     for (number, memory) in refused.iter().enumerate() {
         let mut stage = Stage::new(case, &format!("no-{number}"))?;
