@@ -1051,6 +1051,8 @@ fn main() {
                 for set in config["process"]["capabilities"].as_object_mut().unwrap().values_mut() {
                     set.as_array_mut().unwrap().sort_by_key(Value::to_string); // they are sets
                 }
+                // And these are made all at once: on version 2, runc names its cgroup namespace earlier.
+                config["linux"]["namespaces"].as_array_mut().unwrap().sort_by_key(Value::to_string);
                 config
             };
             for words in [&["spec"][..], &["spec", "--rootless"]] {
