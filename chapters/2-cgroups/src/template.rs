@@ -37,14 +37,14 @@ pub(crate) fn config(rootless: bool) -> Result<Spec> {
             "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
         },
     });
-    if rootless {
-        for_a_user(&mut config);
-    }
     // On v1 its view of its groups is that of the runtime; there runc leaves the namespace out.
     if statfs("/sys/fs/cgroup").is_ok_and(|fs| fs.filesystem_type() == CGROUP2_SUPER_MAGIC)
         && let Some(list) = config["linux"]["namespaces"].as_array_mut()
     {
         list.push(json!({"type": "cgroup"}));
+    }
+    if rootless {
+        for_a_user(&mut config);
     }
     // By way of the standard's own types, which also have its order of the fields.
     Ok(serde_json::from_value(config)?)
@@ -87,7 +87,10 @@ fn for_a_user(config: &mut Value) {
     }
     let own = |id: u32| json!([{"containerID": 0, "hostID": id, "size": 1}]);
     let linux = &mut config["linux"];
-    linux["namespaces"] = namespaces(&["pid", "ipc", "uts", "mount", "user"]);
+    if let Some(list) = linux["namespaces"].as_array_mut() {
+        list.retain(|namespace| namespace["type"] != "network");
+        list.push(json!({"type": "user"}));
+    }
     linux["uidMappings"] = own(geteuid().as_raw());
     linux["gidMappings"] = own(getegid().as_raw());
     linux["resources"] = Value::Null;
