@@ -57,10 +57,13 @@ need() {
 # source NAME VERSION DIRECTORY: a source package's own archive, by an apt that knows the source lists of both releases.
 source_of() {
 	[ -d "$3" ] && return
-	local apt=$work/apt key=/usr/share/keyrings/debian-archive-keyring.gpg release
+	local apt=$work/apt key=/usr/share/keyrings/debian-archive-keyring.gpg release archive
 	mkdir -p "$apt"/{lists,cache} "$work/archives"
+	# Sources come from where this machine has its packages from.
+	archive=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Codename: bookworm' 'Component: main' | head -n 1)
+	[ -n "$archive" ] || die "apt knows no archive of bookworm: run apt-get update"
 	for release in bookworm trixie; do
-		echo "deb-src [signed-by=$key] http://deb.debian.org/debian $release main"
+		echo "deb-src [signed-by=$key] $archive $release main"
 	done >"$apt/sources.list"
 	local options=(-q -o Dir::Etc::sourcelist="$apt/sources.list" -o Dir::Etc::sourceparts=-
 		-o Dir::State::lists="$apt/lists" -o Dir::Cache="$apt/cache" -o APT::Sandbox::User=root)
