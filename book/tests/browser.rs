@@ -178,6 +178,8 @@ impl Browser {
             ])
             .arg(format!("--user-data-dir={}", home.path().display()))
             .args(["--remote-debugging-pipe", "--allow-file-access-from-files", "about:blank"])
+            // What it keeps elsewhere would stay: it is killed in the end.
+            .env("TMPDIR", home.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
