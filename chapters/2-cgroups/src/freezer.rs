@@ -72,10 +72,11 @@ pub(crate) fn take_out(pid: Pid) -> Result<()> {
         |tree: &Hierarchy| tree.version == Version::V1 && tree.controllers.iter().any(|c| c == "freezer");
     let group = hierarchy::own_of(pid, freezer);
     let state = group.and_then(|group| tree::text(&group.join("freezer.state")).ok());
+    if state.is_none_or(|state| state.trim() != "FROZEN") {
+        return Ok(());
+    }
     match hierarchy::own_of(Pid::this(), freezer) {
-        Some(ours) if state.is_some_and(|state| state.trim() == "FROZEN") => {
-            write(&ours.join("cgroup.procs"), &pid.to_string())
-        }
-        _ => Ok(()),
+        Some(ours) => write(&ours.join("cgroup.procs"), &pid.to_string()),
+        None => Ok(()),
     }
 }
